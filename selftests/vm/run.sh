@@ -1,0 +1,212 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# Boot a stock kernel in QEMU and run one command there, as root.
+#
+#   run.sh --kernel SERIES [options] -- COMMAND [ARG…]
+#
+#   --payload DIR     what the command needs; it is started in a copy of it,
+#                     /run/payload
+#   --disk-in TAR     the same, packed already
+#   --module FILE.ko  install this module in the VM (not loaded; repeatable)
+#   --out DIR         keep the logs, and what the command leaves in /run/out,
+#                     there: console.log, output.log, out/
+#   --mem MIB         memory (2048)
+#   --cpus N          processors (2)
+#   --timeout S       kill it after that long (600)
+#   --append WORDS    more kernel parameters
+#
+# The command's output appears on stdout as it comes. The exit status is that
+# of the command, or 125 if the VM did not come to its end, or if the kernel
+# warned of something. It never comes from text on the console.
+
+set -euo pipefail
+shopt -s inherit_errexit
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+FAILED=125
+
+# What a healthy kernel does not print.
+TROUBLE='WARNING:|BUG:|Oops|Call Trace|possible recursive|unreferenced object'
+TROUBLE+='|UBSAN:|KASAN:|Kernel panic|soft lockup|detected stall'
+TROUBLE+='|blocked for more than|general protection fault'
+
+# D, W, B, L in the taint mask: died, warned, bad page, lock-up.
+TAINT_MASK=$(((1 << 7) | (1 << 9) | (1 << 5) | (1 << 14)))
+
+fail()
+{
+	say "run.sh: $*"
+	if [ -s "$dir/console.log" ]; then
+		say "run.sh: the end of the console:"
+		tail -n "${TAPMIG_CONSOLE_LINES:-40}" "$dir/console.log" |
+			tr -d '\r' >&2
+	fi
+	[ -z "$out" ] || say "run.sh: logs are in $dir"
+	exit $FAILED
+}
+
+kernel='' payload='' disk_in='' out='' mem=2048 cpus=2 timeout=600 append=''
+modules=()
+while [ $# -gt 0 ]; do
+	case $1 in
+	--) shift; break ;;
+	--kernel|--payload|--disk-in|--module|--out|--mem|--cpus|--timeout| \
+	--append)
+		[ $# -ge 2 ] || die "$1 needs a value" ;;&
+	--kernel) kernel=$2 ;;
+	--payload) payload=$2 ;;
+	--disk-in) disk_in=$2 ;;
+	--module) modules+=("$2") ;;
+	--out) out=$2 ;;
+	--mem) mem=$2 ;;
+	--cpus) cpus=$2 ;;
+	--timeout) timeout=$2 ;;
+	--append) append=$2 ;;
+	*) die "unknown option '$1' (is '--' missing before the command?)" ;;
+	esac
+	shift 2
+done
+[ -n "$kernel" ] || die "no --kernel"
+[ $# -gt 0 ] || die "no command"
+[ -z "$payload" ] || [ -d "$payload" ] || die "no directory $payload"
+[ -z "$disk_in" ] || [ -f "$disk_in" ] || die "no file $disk_in"
+[ -z "$payload" ] || [ -z "$disk_in" ] ||
+	die "--payload and --disk-in exclude each other"
+for n in "$mem" "$cpus" "$timeout"; do
+	[[ $n =~ ^[1-9][0-9]*$ ]] || die "'$n' is not a number"
+done
+for m in ${modules[@]+"${modules[@]}"}; do
+	[ -f "$m" ] || die "no module $m"
+done
+need qemu-system-x86_64 busybox cpio tar modprobe depmod
+
+image=$("$VM_DIR/kernel.sh" image "$kernel")
+release=$("$VM_DIR/kernel.sh" release "$kernel")
+rootfs=$("$VM_DIR/rootfs.sh")
+
+mkdir -p "$CACHE/run"
+work=$(mktemp -d "$CACHE/run/XXXXXX")
+vm=
+trap '[ -z "$vm" ] || kill "$vm" 2>/dev/null || :; rm -rf -- "$work"' EXIT
+trap 'exit 143' TERM
+trap 'exit 130' INT
+if [ -n "$out" ]; then
+	mkdir -p "$out"
+	dir=$(cd "$out" && pwd)
+	rm -rf -- "${dir:?}"/{console.log,output.log,status,out}
+else
+	dir=$work
+fi
+
+# The payload, the modules in it.
+if [ -n "$disk_in" ]; then
+	cp "$disk_in" "$work/payload.tar"
+else
+	tar -c -C "${payload:-$(mktemp -d "$work/none.XXXX")}" \
+		--owner=0 --group=0 --exclude=./.modules \
+		-f "$work/payload.tar" .
+fi
+if [ ${#modules[@]} -gt 0 ]; then
+	# Dependencies are worked out here, over all modules of the kernel:
+	# depmod takes long under emulation.
+	base=$work/base/lib/modules/$release
+	mkdir -p "$work/base/lib/modules" "$work/extra/.modules/updates"
+	cp -al "$image/usr/lib/modules/$release" "$base" 2>/dev/null ||
+		cp -a "$image/usr/lib/modules/$release" "$base"
+	rm -f "$base"/modules.{dep,alias,symbols,softdep,devname}{,.bin}
+	mkdir -p "$base/updates"
+	for m in "${modules[@]}"; do
+		cp "$m" "$base/updates/"
+		cp "$m" "$work/extra/.modules/updates/"
+	done
+	PATH=$PATH:/usr/sbin:/sbin depmod -b "$work/base" "$release"
+	cp "$base"/modules.{dep,alias,symbols,softdep,devname}* \
+		"$work/extra/.modules/"
+	rm -rf "$work/base"
+	tar -r -C "$work/extra" --owner=0 --group=0 -f "$work/payload.tar" \
+		.modules
+fi
+truncate -s %1M "$work/payload.tar"
+truncate -s 4G "$work/results.tar"
+
+# The initramfs: busybox, the modules for the disks, the command.
+ird=$work/initramfs
+mkdir -p "$ird/bin" "$ird/modules"
+cp "$(command -v busybox)" "$ird/bin/busybox"
+install -m 755 "$VM_DIR/initramfs-init" "$ird/init"
+cp "$VM_DIR/vm-init" "$ird/vm-init"
+printf '%q ' "$@" >"$ird/vm-command"
+n=100
+for m in virtio_pci virtio_blk squashfs overlay; do
+	PATH=$PATH:/usr/sbin:/sbin modprobe -d "$image" -S "$release" \
+		--show-depends -a "$m"
+done | awk '$1 == "insmod" && !seen[$2]++ { print $2 }' >"$work/list"
+while read -r m; do
+	cp "$m" "$ird/modules/$((n++))-${m##*/}"
+done <"$work/list"
+(cd "$ird" && find . | cpio -o -H newc --quiet) >"$work/initrd"
+
+disk()
+{
+	printf '%s\n' -drive "if=none,format=raw,id=$1,file=$2,$3" \
+		-device "virtio-blk-pci,drive=$1,serial=$1"
+}
+
+mapfile -t disks < <(
+	disk root "$rootfs" readonly=on
+	disk modules "$image/modules.squashfs" readonly=on
+	disk payload "$work/payload.tar" readonly=on
+	disk results "$work/results.tar" cache=unsafe
+)
+
+# Emulation always: the kernels do not boot on every /dev/kvm. Five-level
+# page tables only make it slower.
+# shellcheck disable=SC2054 # commas belong to the options
+qemu=(
+	qemu-system-x86_64 -accel tcg,thread=multi -cpu max,la57=off
+	-machine pc -smp "$cpus" -m "$mem"
+	-nodefaults -no-user-config -no-reboot -display none -nic none
+	-kernel "$image/vmlinuz" -initrd "$work/initrd"
+	-append "console=ttyS0 loglevel=5 panic=-1 oops=panic panic_on_warn=1
+		 8250.nr_uarts=4 mitigations=off random.trust_cpu=on tsc=reliable
+		 net.ifnames=0 $append"
+	-chardev "file,id=console,path=$dir/console.log"
+	-chardev "file,id=status,path=$dir/status"
+	-chardev file,id=output,path=/dev/stdout
+	-serial chardev:console -serial chardev:status -serial chardev:output
+	"${disks[@]}"
+)
+
+exec {stream}> >(exec tee "$dir/output.log")
+tee=$!
+setpriv --pdeathsig TERM timeout -k 5 "$timeout" "${qemu[@]}" \
+	</dev/null 1>&"$stream" 2>"$work/qemu.log" &
+vm=$!
+exec {stream}>&-
+rc=0
+wait "$vm" || rc=$?
+vm=
+wait "$tee" || :
+
+[ ! -s "$work/qemu.log" ] || sed 's/^/qemu: /' "$work/qemu.log" >&2
+status=$(cat "$dir/status" 2>/dev/null || :)
+case $rc in
+124|137) fail "no end after $timeout s, killed" ;;
+esac
+[ "$rc" -eq 0 ] || fail "QEMU ended with status $rc"
+if ! [[ $status =~ ^exit\ ([0-9]+)\ taint\ ([0-9]+)$ ]]; then
+	fail "the VM died: ${status:-no exit status}"
+fi
+command_rc=${BASH_REMATCH[1]} taint=${BASH_REMATCH[2]}
+if [ -n "$out" ]; then
+	mkdir -p "$dir/out"
+	tar -x -C "$dir/out" --no-same-owner -f "$work/results.tar"
+fi
+if grep -qE "$TROUBLE" "$dir/console.log"; then
+	grep -nE -m 5 "$TROUBLE" "$dir/console.log" >&2
+	fail "the kernel complained"
+fi
+[ $((taint & TAINT_MASK)) -eq 0 ] || fail "the kernel is tainted: $taint"
+exit "$command_rc"
