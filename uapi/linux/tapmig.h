@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note */
+/*
+ * tapmig: hold the packets of a TAP queue across a migration.
+ *
+ * open("/dev/tapmig") gives a control fd; TAPMIG_CREATE on it returns a hold
+ * fd, on which all other ioctls work. A hold fd can be polled: POLLIN when
+ * the hold changed since this fd's last TAPMIG_INFO, POLLHUP when the hold is
+ * dead.
+ *
+ * Every structure begins with its size in bytes, set by the caller. A larger
+ * structure than the kernel knows is taken if all that the kernel does not
+ * know is zero, else refused with E2BIG; a smaller one than version 1 is
+ * refused with EINVAL. Reserved members must be zero, unknown flags are
+ * refused with EINVAL.
+ *
+ * Errors common to all: EFAULT, EINVAL (as above), E2BIG (as above), EPROTO
+ * (TAPMIG_CREATE only: another ABI version), ENOTTY (not one of these).
+ */
+#ifndef _UAPI_LINUX_TAPMIG_H
+#define _UAPI_LINUX_TAPMIG_H
+
+#include <linux/ioctl.h>
+#include <linux/tapmig_netlink.h>
+#include <linux/types.h>
+
+#define TAPMIG_DEVICE_NAME	"tapmig"
+#define TAPMIG_ABI_VERSION	1
+
+/* Limits without CAP_NET_ADMIN in the initial user namespace. */
+#define TAPMIG_UNPRIV_MAX_PACKETS	65536
+#define TAPMIG_UNPRIV_MAX_BYTES		(64ULL << 20)
+#define TAPMIG_UNPRIV_MAX_FROZEN_MS	600000
+/* Limits with it. */
+#define TAPMIG_MAX_PACKETS		8388608
+#define TAPMIG_MAX_BYTES		(4ULL << 30)
+#define TAPMIG_MAX_FROZEN_MS		86400000
+
+/* Defaults that a zero member stands for. */
+#define TAPMIG_DEF_MAX_PACKETS		65536
+#define TAPMIG_DEF_MAX_BYTES		(64ULL << 20)
+#define TAPMIG_DEF_MAX_FROZEN_MS	30000
+#define TAPMIG_DEF_WAIT_IMPORT_MS	100
+
+/* Most queues of one hold. */
+#define TAPMIG_MAX_QUEUES		256
+
+/**
+ * struct tapmig_create - argument of TAPMIG_CREATE
+ * @size: size of this structure in bytes
+ * @abi_version: TAPMIG_ABI_VERSION
+ * @flags: TAPMIG_HOLD_FLAGS_DETACHED, TAPMIG_HOLD_FLAGS_PINNED (needs
+ *	CAP_NET_ADMIN in the owner of the network namespace)
+ * @role: enum tapmig_role
+ * @dedup: enum tapmig_dedup
+ * @deadline_action: enum tapmig_deadline_action
+ * @ifindex: network device of the queues, or 0: found by the queues
+ * @max_frozen_ms: longest time in FROZEN in milliseconds, 0: the default
+ * @wait_import_ms: longest wait of a thaw for the peer in milliseconds;
+ *	0: the default, ~0: do not wait
+ * @max_packets: most packets held, 0: the default
+ * @max_bytes: most memory of held packets in bytes, 0: the default
+ * @mac: MAC address of the guest, or zero: not known
+ * @reserved: zero
+ * @id: set by the kernel: number of the hold for netlink
+ * @label: name of the hold, terminated by a zero
+ *
+ * Return: the hold fd. EPERM: a limit or flag needs a privilege; EMFILE,
+ * ENFILE, ENOMEM; EUSERS: this user has too many holds.
+ */
+struct tapmig_create {
+	__u32 size;
+	__u32 abi_version;
+	__u32 flags;
+	__u32 role;
+	__u32 dedup;
+	__u32 deadline_action;
+	__u32 ifindex;
+	__u32 max_frozen_ms;
+	__u32 wait_import_ms;
+	__u32 max_packets;
+	__aligned_u64 max_bytes;
+	__u8 mac[6];
+	__u8 reserved[6];
+	__u32 id;
+	char label[TAPMIG_LABEL_MAX + 1];
+};
+
+#define TAPMIG_ADD_QUEUE_JOIN		(1U << 0)
+
+/**
+ * struct tapmig_add_queue - argument of TAPMIG_ADD_QUEUE
+ * @size: size of this structure in bytes
+ * @flags: TAPMIG_ADD_QUEUE_JOIN: when the queue belongs to a hold, make this
+ *	fd, whose own hold must have no queue, a further fd of that hold
+ * @fd: an open queue of a tun, macvtap or ipvtap device
+ * @index: index of the queue in its device
+ * @reserved: zero
+ *
+ * EBADF: no open file; ENOTSOCK: not such a queue; EBADFD: not attached to a
+ * device; ESHUTDOWN: shut down; ENOSPC: its ring has no entries, or the hold
+ * has too many queues; EEXIST: belongs to a hold, or @index is taken; EXDEV:
+ * belongs to another device than the hold; EBUSY: wrong state.
+ */
+struct tapmig_add_queue {
+	__u32 size;
+	__u32 flags;
+	__s32 fd;
+	__u32 index;
+	__u32 reserved[4];
+};
+
+/**
+ * struct tapmig_prepare - argument of TAPMIG_PREPARE
+ * @size: size of this structure in bytes
+ * @flags: zero
+ * @entries: least entries of each ring, 0: what the limits of the hold allow
+ * @reserved: zero
+ *
+ * EBUSY: not ARMED; ENODEV: dead, or no queue; ENOMEM; ERANGE: @entries is
+ * more than the limits of the hold allow.
+ */
+struct tapmig_prepare {
+	__u32 size;
+	__u32 flags;
+	__u32 entries;
+	__u32 reserved;
+};
+
+#define TAPMIG_FREEZE_DETACHED		(1U << 0)
+
+/**
+ * struct tapmig_freeze - argument of TAPMIG_FREEZE
+ * @size: size of this structure in bytes
+ * @flags: TAPMIG_FREEZE_DETACHED: set TAPMIG_HOLD_FLAGS_DETACHED, which the
+ *	next thaw clears
+ * @reserved: zero
+ *
+ * EBUSY: not ARMED; ENODEV: dead, or no queue.
+ */
+struct tapmig_freeze {
+	__u32 size;
+	__u32 flags;
+	__u32 reserved[2];
+};
+
+#define TAPMIG_THAW_WAIT		(1U << 0)
+
+/**
+ * struct tapmig_thaw - argument of TAPMIG_THAW
+ * @size: size of this structure in bytes
+ * @flags: TAPMIG_THAW_WAIT: return when it is done
+ * @reserved: zero
+ *
+ * EBUSY: not FROZEN (with TAPMIG_THAW_WAIT, THAWING is waited for); ENODEV:
+ * dead; EINTR: a signal ended the wait, the thaw goes on.
+ */
+struct tapmig_thaw {
+	__u32 size;
+	__u32 flags;
+	__u32 reserved[2];
+};
+
+/**
+ * struct tapmig_discard - argument of TAPMIG_DISCARD
+ * @size: size of this structure in bytes
+ * @flags: zero
+ *
+ * EBUSY: THAWING.
+ */
+struct tapmig_discard {
+	__u32 size;
+	__u32 flags;
+};
+
+/**
+ * struct tapmig_commit - argument of TAPMIG_COMMIT
+ * @size: size of this structure in bytes
+ * @flags: zero
+ * @seq: captured packets up to this number are freed
+ *
+ * EBUSY: neither FROZEN nor DEAD; ERANGE: beyond the newest packet.
+ */
+struct tapmig_commit {
+	__u32 size;
+	__u32 flags;
+	__aligned_u64 seq;
+};
+
+#define TAPMIG_SET_FLAGS		(1U << 0)
+#define TAPMIG_SET_DEDUP		(1U << 1)
+#define TAPMIG_SET_DEADLINE_ACTION	(1U << 2)
+#define TAPMIG_SET_MAX_FROZEN_MS	(1U << 3)
+#define TAPMIG_SET_WAIT_IMPORT_MS	(1U << 4)
+#define TAPMIG_SET_MAX_PACKETS		(1U << 5)
+#define TAPMIG_SET_MAX_BYTES		(1U << 6)
+#define TAPMIG_SET_MAC			(1U << 7)
+
+/**
+ * struct tapmig_set - argument of TAPMIG_SET
+ * @size: size of this structure in bytes
+ * @mask: TAPMIG_SET_*: which members to take
+ * @flags: new value of the flags that @flags_mask names
+ * @flags_mask: TAPMIG_HOLD_FLAGS_DETACHED, TAPMIG_HOLD_FLAGS_PEER
+ * @dedup: enum tapmig_dedup
+ * @deadline_action: enum tapmig_deadline_action
+ * @max_frozen_ms: in milliseconds; the time starts anew
+ * @wait_import_ms: in milliseconds; ~0: do not wait
+ * @max_packets: most packets held
+ * @mac: MAC address of the guest
+ * @reserved: zero
+ * @max_bytes: most memory of held packets in bytes
+ *
+ * EPERM: a limit needs a privilege; ERANGE: a limit is out of range.
+ */
+struct tapmig_set {
+	__u32 size;
+	__u32 mask;
+	__u32 flags;
+	__u32 flags_mask;
+	__u32 dedup;
+	__u32 deadline_action;
+	__u32 max_frozen_ms;
+	__u32 wait_import_ms;
+	__u32 max_packets;
+	__u8 mac[6];
+	__u8 reserved[6];
+	__aligned_u64 max_bytes;
+};
+
+/**
+ * struct tapmig_info - argument of TAPMIG_INFO, filled by the kernel
+ * @size: in: size of this structure in bytes; out: bytes filled
+ * @id: number of the hold
+ * @state: enum tapmig_state
+ * @role: enum tapmig_role
+ * @flags: enum tapmig_hold_flags
+ * @queues: number of queues
+ * @max_packets: most packets held
+ * @max_frozen_ms: longest time in FROZEN in milliseconds
+ * @max_bytes: most memory of held packets in bytes
+ * @held_packets: packets captured and held now
+ * @held_bytes: memory that held and imported packets take, in bytes
+ * @pending_imports: imported packets not yet handed over
+ * @highest_seq: number of the newest packet that arrived, 0 if none
+ * @committed_seq: number up to which packets were committed, 0 if none
+ * @captured: packets captured
+ * @dropped: packets dropped because the hold was full
+ * @dropped_bytes: bytes of those
+ * @trimmed: packets dropped by a STANDBY hold for newer ones, or as too old
+ * @exported: packets handed out for export, repeats included
+ * @imported: packets imported, without repeats
+ * @resent: imports ignored as repeats
+ * @flooded: captured packets dropped as copies of imported ones
+ * @late: packets delivered that were imported after the thaw
+ * @late_skipped: packets imported after the thaw and not delivered
+ * @own_address: packets dropped that the guest itself had sent
+ * @segmented: GSO packets segmented in software
+ * @delivered: packets handed over to the readers
+ * @lost: packets lost for another reason than lack of room
+ * @discarded: packets freed by discard, or with the hold
+ * @frozen_ns: when it froze, nanoseconds of CLOCK_REALTIME, 0 if never
+ * @frozen_for_ms: how long it is or was frozen, in milliseconds
+ * @thaw_wait_us: how long the last thaw waited, in microseconds
+ * @thaw_us: how long the last hand-over took, in microseconds
+ * @thaw_irqoff_ns: longest time under the locks of a ring, in nanoseconds
+ */
+struct tapmig_info {
+	__u32 size;
+	__u32 id;
+	__u32 state;
+	__u32 role;
+	__u32 flags;
+	__u32 queues;
+	__u32 max_packets;
+	__u32 max_frozen_ms;
+	__aligned_u64 max_bytes;
+	__aligned_u64 held_packets;
+	__aligned_u64 held_bytes;
+	__aligned_u64 pending_imports;
+	__aligned_u64 highest_seq;
+	__aligned_u64 committed_seq;
+	__aligned_u64 captured;
+	__aligned_u64 dropped;
+	__aligned_u64 dropped_bytes;
+	__aligned_u64 trimmed;
+	__aligned_u64 exported;
+	__aligned_u64 imported;
+	__aligned_u64 resent;
+	__aligned_u64 flooded;
+	__aligned_u64 late;
+	__aligned_u64 late_skipped;
+	__aligned_u64 own_address;
+	__aligned_u64 segmented;
+	__aligned_u64 delivered;
+	__aligned_u64 lost;
+	__aligned_u64 discarded;
+	__aligned_u64 frozen_ns;
+	__aligned_u64 frozen_for_ms;
+	__aligned_u64 thaw_wait_us;
+	__aligned_u64 thaw_us;
+	__aligned_u64 thaw_irqoff_ns;
+};
+
+#define TAPMIG_IOC_MAGIC	0xB7
+
+#define TAPMIG_CREATE	_IOWR(TAPMIG_IOC_MAGIC, 0x40, struct tapmig_create)
+#define TAPMIG_ADD_QUEUE _IOW(TAPMIG_IOC_MAGIC, 0x41, struct tapmig_add_queue)
+#define TAPMIG_PREPARE	_IOW(TAPMIG_IOC_MAGIC, 0x42, struct tapmig_prepare)
+#define TAPMIG_FREEZE	_IOW(TAPMIG_IOC_MAGIC, 0x43, struct tapmig_freeze)
+#define TAPMIG_THAW	_IOW(TAPMIG_IOC_MAGIC, 0x44, struct tapmig_thaw)
+#define TAPMIG_DISCARD	_IOW(TAPMIG_IOC_MAGIC, 0x45, struct tapmig_discard)
+#define TAPMIG_COMMIT	_IOW(TAPMIG_IOC_MAGIC, 0x46, struct tapmig_commit)
+#define TAPMIG_INFO	_IOWR(TAPMIG_IOC_MAGIC, 0x47, struct tapmig_info)
+#define TAPMIG_SET	_IOW(TAPMIG_IOC_MAGIC, 0x48, struct tapmig_set)
+
+#endif /* _UAPI_LINUX_TAPMIG_H */
