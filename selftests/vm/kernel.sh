@@ -18,8 +18,10 @@ shopt -s inherit_errexit
 
 FLAVOUR=cloud-amd64
 
-# What a module build needs beside the headers and the compiler.
-BUILD_TOOLS=(bash coreutils diffutils findutils grep make mawk sed sparse)
+# What module builds, checks and dkms need beside headers and compiler.
+BUILD_TOOLS=(
+	bash coreutils diffutils dkms findutils grep kmod make mawk sed sparse
+)
 
 # All packages of a profile, names only.
 all_names()

@@ -29,6 +29,32 @@ die()
 	exit 1
 }
 
+# tree_files [PATTERN…]: the files of the tree, without what builds leave.
+tree_files()
+{
+	(
+		cd "$TOP_DIR" || exit
+		if git rev-parse --is-inside-work-tree >/dev/null 2>&1; then
+			git -c core.quotePath=off ls-files --cached --others \
+				--exclude-standard -- "$@"
+		else
+			# From an archive: no index, no builds yet.
+			[ $# -gt 0 ] || set -- '*'
+			find . -path ./build -prune -o -type f -printf '%P\n' |
+				while read -r f; do
+					for p; do
+						# shellcheck disable=SC2254
+						case $f in
+						$p|$p/*) echo "$f" ;;
+						esac
+					done
+				done
+		fi | sort -u | while read -r f; do
+			[ ! -f "$f" ] || echo "$f"
+		done
+	)
+}
+
 # need COMMAND…: all of them, or say what to do about it.
 need()
 {

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# Everything that is built is in build/, everything that is downloaded in a
+# cache outside the tree (TAPMIG_CACHE). 'make help' lists the targets.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+VERSION := $(shell sed -n 's/^PACKAGE_VERSION="\(.*\)"/\1/p' dkms.conf)
+BUILD ?= $(CURDIR)/build
+override BUILD := $(abspath $(BUILD))
+VM := selftests/vm
+
+# The module for the running kernel.
+KDIR ?= /lib/modules/$(shell uname -r)/build
+
+prefix ?= /usr/local
+bindir ?= $(prefix)/sbin
+includedir ?= $(prefix)/include
+mandir ?= $(prefix)/share/man
+bashcompdir ?= $(prefix)/share/bash-completion/completions
+libdir ?= $(prefix)/lib
+INSTALL ?= install
+
+SERIES := 6.1 6.12 7.2 7.3
+TEST_SERIES := 6.1 7.3
+CHECK_GROUPS ?= static core dkms vm
+
+export BUILD
+
+##@ Building
+
+all: module tool ## module for the running kernel (if its headers are there), tool
+
+# Objects of sources that are gone would go into the module still.
+module: deps-build
+	@if [ -e "$(KDIR)/Makefile" ]; then \
+		mkdir -p "$(BUILD)/module/kmod"; \
+		find "$(BUILD)/module/kmod" -name '*.[ch]' \
+			! -name '*.mod.c' -delete; \
+		cp -rp kmod uapi dkms.conf "$(BUILD)/module/"; \
+		$(MAKE) -C "$(KDIR)" M="$(BUILD)/module/kmod" modules; \
+	else \
+		echo "no headers of the running kernel ($(KDIR)):" \
+			"the module is not built"; \
+	fi
+
+tool: deps-build ## the control tool
+	@$(MAKE) -C userspace OUT="$(BUILD)/userspace" VERSION="$(VERSION)"
+
+kmods: $(SERIES:%=kmod-%) ## the module for each of the stock kernels
+kmod-6.1 kmod-6.12 kmod-7.2 kmod-7.3: ## the module for one stock kernel
+$(SERIES:%=kmod-%): kmod-%: deps-test
+	@dir=$$($(VM)/build-module.sh $* W=1); \
+	mkdir -p "$(BUILD)/$@"; \
+	cp "$$dir"/{tapmig.ko,build.log} "$(BUILD)/$@/"; \
+	echo "  KMOD    $(@:kmod-%=%): $(BUILD)/$@/tapmig.ko"
+
+tests: deps-test ## the selftests
+	@mkdir -p "$(BUILD)/selftests"
+	@$(MAKE) -C selftests OUTPUT="$(BUILD)/selftests" \
+		KSELFTEST_SRC="$$($(VM)/kernel.sh source)"
+
+payload: tool tests
+	@$(VM)/payload.sh "$(BUILD)" "$(BUILD)/payload"
+
+ynl-regen: deps-test ## generated netlink code from uapi/netlink/tapmig.yaml
+	@selftests/static/ynl-regen.sh
+
+##@ Installing (DESTDIR, prefix)
+
+install: tool ## tool, man page, completion, headers, udev rule and the like
+	$(INSTALL) -D -m 755 "$(BUILD)/userspace/tapmig" \
+		"$(DESTDIR)$(bindir)/tapmig"
+	$(INSTALL) -D -m 644 userspace/tapmig.8 \
+		"$(DESTDIR)$(mandir)/man8/tapmig.8"
+	$(INSTALL) -D -m 644 userspace/bash-completion/tapmig \
+		"$(DESTDIR)$(bashcompdir)/tapmig"
+	$(INSTALL) -d "$(DESTDIR)$(includedir)/linux"
+	$(INSTALL) -m 644 uapi/linux/tapmig.h uapi/linux/tapmig_netlink.h \
+		"$(DESTDIR)$(includedir)/linux/"
+	$(INSTALL) -D -m 644 kmod/dist/70-tapmig.rules \
+		"$(DESTDIR)$(libdir)/udev/rules.d/70-tapmig.rules"
+	$(INSTALL) -D -m 644 kmod/dist/modules-load.conf \
+		"$(DESTDIR)$(libdir)/modules-load.d/tapmig.conf"
+	$(INSTALL) -D -m 644 kmod/dist/sysusers.conf \
+		"$(DESTDIR)$(libdir)/sysusers.d/tapmig.conf"
+
+uninstall: ## remove what install has put there
+	rm -f "$(DESTDIR)$(bindir)/tapmig" \
+		"$(DESTDIR)$(mandir)/man8/tapmig.8" \
+		"$(DESTDIR)$(bashcompdir)/tapmig" \
+		"$(DESTDIR)$(includedir)/linux/tapmig.h" \
+		"$(DESTDIR)$(includedir)/linux/tapmig_netlink.h" \
+		"$(DESTDIR)$(libdir)/udev/rules.d/70-tapmig.rules" \
+		"$(DESTDIR)$(libdir)/modules-load.d/tapmig.conf" \
+		"$(DESTDIR)$(libdir)/sysusers.d/tapmig.conf"
+
+modules_install: module ## the module for the running kernel (see also dkms.conf)
+	$(MAKE) -C "$(KDIR)" M="$(BUILD)/module/kmod" modules_install
+
+##@ Trying and testing
+
+# Scripts of their own get what they need in the environment.
+define script_env
+MODULE_6_1="$(BUILD)/kmod-6.1/tapmig.ko" \
+MODULE_7_3="$(BUILD)/kmod-7.3/tapmig.ko" \
+PAYLOAD="$(BUILD)/payload"
+endef
+
+demo: payload $(TEST_SERIES:%=kmod-%) ## a migration in one VM: stock against tapmig
+	@[ ! -f selftests/demo/Makefile ] || \
+		$(MAKE) -C selftests/demo OUT="$(BUILD)/demo"
+	@$(script_env) selftests/demo/demo.sh </dev/null
+
+check: deps-build deps-test ## all groups of tests
+	@$(VM)/check.sh $(CHECK_GROUPS)
+
+check-core: ## selftests on stock 6.1 and 7.3
+check-static: ## builds without a warning, sparse, checkpatch, rules
+check-dkms: ## dkms add, build, install; the result in the VM
+check-vm: ## the VM runner: what must fail does
+check-long: ## what takes too long for every change
+check-core check-static check-dkms check-vm check-long: deps-build deps-test
+	@$(VM)/check.sh $(@:check-%=%)
+
+bench: deps-bench payload $(TEST_SERIES:%=kmod-%) ## costs, as ratios; build/bench.json
+	@[ ! -f selftests/bench/Makefile ] || \
+		$(MAKE) -C selftests/bench OUT="$(BUILD)/bench"
+	@$(script_env) selftests/bench/bench.sh </dev/null
+
+##@ Housekeeping
+
+deps: deps-build deps-test ## install missing packages (apt)
+deps-build deps-test deps-bench:
+	@$(VM)/deps.sh $(@:deps-%=%)
+
+clean: ## remove build/
+	rm -rf "$(BUILD)"
+
+distclean: clean ## ... and the cache of downloads and unpacked kernels
+	@cache=$$(. $(VM)/lib.sh; echo "$$CACHE"); \
+	echo "rm -rf $$cache"; rm -rf -- "$$cache"
+
+help: ## this list
+	@awk 'BEGIN { FS = ":.*## " } \
+		/^##@/ { printf "\n%s\n", substr($$0, 5) } \
+		/^[a-z].*:.*## / { \
+			n = split($$1, t, " "); \
+			printf "  %-16s %s\n", t[1], $$2; \
+			for (i = 2; i <= n; i++) printf "  %s\n", t[i] \
+		}' $(firstword $(MAKEFILE_LIST))
+	@echo; . $(VM)/lib.sh; echo "The cache is in $$CACHE"
+
+.PHONY: all module tool kmods $(SERIES:%=kmod-%) tests payload ynl-regen \
+	install uninstall modules_install demo check check-core check-static \
+	check-dkms check-vm check-long bench deps deps-build deps-test \
+	deps-bench clean distclean help

@@ -1,0 +1,234 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# What can be checked without running: builds without a warning, static
+# analysis, style, generated files, the project's own rules. In KTAP.
+
+set -euo pipefail
+shopt -s inherit_errexit
+# shellcheck source-path=SCRIPTDIR source=../vm/lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../vm/lib.sh"
+# shellcheck source-path=SCRIPTDIR source=../vm/ktap.sh
+. "$VM_DIR/ktap.sh"
+
+cd "$TOP_DIR"
+STATIC=$TOP_DIR/selftests/static
+SOURCE=$("$VM_DIR/kernel.sh" source)
+
+# The kernel that sparse of this release understands.
+SPARSE_SERIES=${SPARSE_SERIES:-6.1}
+
+# The module builds, and neither the compiler nor modpost has a remark. That
+# there is no vmlinux beside distribution headers is none.
+build_is_silent()
+{
+	local log
+
+	log=$("$VM_DIR/build-module.sh" "$1" W=1)/build.log
+	! grep -iE 'warning|error' "$log"
+}
+
+sparse_is_silent()
+{
+	local log
+
+	log=$("$VM_DIR/build-module.sh" "$1" W=1 C=2 \
+	      CF=-D__CHECK_ENDIAN__)/build.log
+	grep -q CHECK "$log" || {
+		echo "sparse did not run"
+		return 1
+	}
+	! grep -iE 'warning|error' "$log"
+}
+
+# checkpatch DIR…: generated files are the generator's business.
+checkpatch()
+{
+	local list rc=0
+
+	mapfile -t list < <(tree_files "$@" | grep -E '\.[ch]$' |
+		grep -vE 'tapmig-gen\.[ch]$|tapmig_netlink\.h$')
+	[ ${#list[@]} -gt 0 ] || {
+		echo "no source in $*"
+		return 1
+	}
+	perl "$SOURCE/scripts/checkpatch.pl" --no-tree --strict --quiet \
+		--terse --show-types --no-summary --max-line-length=80 \
+		--root="$SOURCE" "${checkpatch_args[@]}" \
+		-f "${list[@]}" >"$work/checkpatch" 2>&1 || rc=$?
+	cat "$work/checkpatch"
+	[ ! -s "$work/checkpatch" ] && [ "$rc" -eq 0 ]
+}
+
+kernel_doc()
+{
+	local list out
+
+	mapfile -t list < <(tree_files 'kmod/*.[ch]' 'uapi/*.h' |
+		grep -v tapmig-gen)
+	[ ${#list[@]} -gt 0 ] || return 1
+	out=$(/usr/bin/python3 -B "$SOURCE/scripts/kernel-doc" -none \
+		-Wreturn -Wshort-desc "${list[@]}" 2>&1) || {
+		echo "$out"
+		return 1
+	}
+	! grep -iE 'warning|error' <<<"$out"
+}
+
+# The first line, or the second one after #!.
+spdx()
+{
+	local f n=0
+
+	while read -r f; do
+		case $f in
+		COPYING|*.md|*.json|*.list|*/settings) continue ;;
+		esac
+		head -n 2 "$f" | grep -aq 'SPDX-License-Identifier: ' || {
+			echo "$f: no licence"
+			n=$((n + 1))
+		}
+	done < <(tree_files)
+	[ "$n" -eq 0 ]
+}
+
+shell_scripts()
+{
+	local list f
+
+	mapfile -t list < <(tree_files | while read -r f; do
+		case $f in
+		*.sh) echo "$f" ;;
+		*.bash|*bash-completion/*) echo "$f" ;;
+		*.*) ;;
+		*) ! head -n 1 "$f" | grep -aqE '^#!.*sh$' || echo "$f" ;;
+		esac
+	done)
+	shellcheck -x --source-path=SCRIPTDIR "${list[@]}"
+}
+
+# Code without its comments, as FILE:LINE:TEXT.
+code()
+{
+	local f
+
+	while read -r f; do
+		gcc -fpreprocessed -dD -E "$f" 2>/dev/null |
+			awk -v f="$f" '
+			/^# [0-9]+ "/ { line = $2 - 1; next }
+			{ print f ":" ++line ":" $0 }'
+	done < <(tree_files "$@")
+}
+
+# All contact with the rings and the drivers is in one file.
+rings_in_one_file()
+{
+	! code 'kmod/*.[ch]' |
+		grep -vE '^kmod/(queue\.c|compat/)' |
+		grep -E '\b(__)?(ptr_ring_|tun_get_|tap_get_|tun_ptr_)'
+}
+
+# Words that the kernel's network maintainers do not want in a module.
+unwanted_words()
+{
+	! {
+		code 'kmod/*.c' | grep -wE 'inline|module_param|__fput_sync'
+		code 'kmod/*.[ch]' 'uapi/*.h' | grep -wE 'printk|BUG|BUG_ON'
+	}
+}
+
+# Only compatibility headers may ask for the version of the kernel.
+version_checks_in_compat()
+{
+	! code 'kmod/*.[ch]' | grep -v '^kmod/compat/' |
+		grep -E 'KERNEL_VERSION|LINUX_VERSION_CODE'
+}
+
+version_in_one_place()
+{
+	local v
+
+	v=$(sed -n 's/^PACKAGE_VERSION="\(.*\)"/\1/p' dkms.conf)
+	[ -n "$v" ] || return 1
+	! tree_files | grep -vE '^(dkms\.conf|CHANGELOG\.md|COPYING)$' |
+		xargs -d '\n' grep -nFH "\"$v\""
+}
+
+generated_is_current()
+{
+	"$STATIC/ynl-regen.sh" --check
+}
+
+uapi_headers_compile_alone()
+{
+	local h std
+
+	for h in uapi/linux/*.h; do
+		for std in c99 c11 gnu17; do
+			echo "#include <linux/${h##*/}>" |
+				gcc -std=$std -Wall -Wextra -Werror -pedantic \
+				    -Iuapi -x c -fsyntax-only -
+		done
+	done
+}
+
+man_pages()
+{
+	local f out
+
+	while read -r f; do
+		out=$(groff -man -Tutf8 -ww -z "$f" 2>&1) || :
+		[ -z "$out" ] || {
+			echo "$out"
+			return 1
+		}
+	done < <(tree_files '*.8')
+}
+
+user_programs_are_silent()
+{
+	local out
+
+	rm -rf "$work/out"
+	out=$(make -s --no-print-directory tool tests BUILD="$work/out" \
+		USERCFLAGS=-Werror 2>&1) || {
+		echo "$out"
+		return 1
+	}
+	! grep -i warning <<<"$out"
+}
+
+# Builds and tests leave nothing beside build/.
+tree_is_clean()
+{
+	! git status --porcelain --ignored | sed -n 's/^!! //p' |
+		grep -v '^build/$'
+}
+
+work=$(mktemp -d)
+trap 'rm -rf -- "$work"' EXIT
+checkpatch_args=()
+
+ktap_begin
+for k in "${BUILD_SERIES[@]}"; do
+	ktap_case "build_$k" build_is_silent "$k"
+done
+ktap_case "sparse_$SPARSE_SERIES" sparse_is_silent "$SPARSE_SERIES"
+ktap_case checkpatch_kmod checkpatch kmod
+ktap_case checkpatch_uapi checkpatch uapi
+ktap_case checkpatch_userspace checkpatch userspace
+ktap_case checkpatch_selftests checkpatch selftests
+ktap_case kernel_doc kernel_doc
+ktap_case generated_is_current generated_is_current
+ktap_case uapi_headers_compile_alone uapi_headers_compile_alone
+ktap_case user_programs_are_silent user_programs_are_silent
+ktap_case shellcheck shell_scripts
+ktap_case man_pages man_pages
+ktap_case spdx spdx
+ktap_case rings_in_one_file rings_in_one_file
+ktap_case unwanted_words unwanted_words
+ktap_case version_checks_in_compat version_checks_in_compat
+ktap_case version_in_one_place version_in_one_place
+ktap_case ktap_counts "$STATIC/ktap-counts.sh"
+ktap_case tree_is_clean tree_is_clean
+ktap_end

@@ -1,0 +1,56 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# The VM runner itself: what must fail is seen to fail. In KTAP.
+
+set -euo pipefail
+shopt -s inherit_errexit
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+# shellcheck source-path=SCRIPTDIR source=ktap.sh
+. "$VM_DIR/ktap.sh"
+
+work=$(mktemp -d)
+trap 'rm -rf -- "$work"' EXIT
+
+# ends_with STATUS PATTERN ARG…: run.sh's status and what it said.
+ends_with()
+{
+	local want=$1 pattern=$2 rc=0
+	shift 2
+
+	"$VM_DIR/run.sh" --kernel 6.1 "$@" >"$work/said" 2>&1 || rc=$?
+	if [ "$rc" -ne "$want" ] || ! grep -q -- "$pattern" "$work/said"; then
+		cat "$work/said"
+		echo "status $rc, not $want, or nothing about '$pattern'"
+		return 1
+	fi
+}
+
+results_come_back()
+{
+	mkdir -p "$work/in"
+	echo one >"$work/in/file with space"
+	# shellcheck disable=SC2016 # for the shell in the VM
+	ends_with 7 'two words' --payload "$work/in" --out "$work/out" -- \
+		bash -c 'cp "file with space" /run/out/ && echo "$1" && exit 7' \
+		x 'two words'
+	[ "$(cat "$work/out/out/file with space")" = one ]
+	[ "$(cat "$work/out/output.log")" = 'two words' ]
+	grep -q 'Linux version' "$work/out/out/dmesg.txt"
+}
+
+ktap_begin
+ktap_case results_and_status_come_back results_come_back
+ktap_case panic_fails ends_with 125 'VM died' -- \
+	bash -c 'echo c >/proc/sysrq-trigger'
+ktap_case hang_fails ends_with 125 'no end after 15 s' --timeout 15 -- \
+	sleep infinity
+ktap_case power_off_fails ends_with 125 'VM died' -- \
+	/run/busybox poweroff -f
+ktap_case warning_on_console_fails ends_with 125 'kernel complained' -- \
+	bash -c 'echo "WARNING: CPU: 0 PID: 1 at nowhere" >/dev/kmsg'
+ktap_case words_on_console_are_no_success ends_with 125 'VM died' -- \
+	bash -c 'echo "exit 0 taint 0" >/dev/console
+		 /run/busybox poweroff -f'
+ktap_end

@@ -1,0 +1,139 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# Run groups of tests and count: one for each test case and kernel.
+#
+#   check.sh GROUP…
+#
+# All output goes to stdout, and to build/check/. The last line is the count;
+# the exit status is not 0 if anything failed, or if nothing ran.
+
+set -euo pipefail
+shopt -s inherit_errexit
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+# shellcheck source-path=SCRIPTDIR source=ktap.sh
+. "$VM_DIR/ktap.sh"
+
+BUILD=${BUILD:-$TOP_DIR/build}
+OUT=$BUILD/check
+mkdir -p "$OUT"
+
+# The makes below are no parts of one that may have started this.
+unset MAKEFLAGS MFLAGS MAKELEVEL
+
+passed=0 failed=0 skipped=0 failures=()
+
+# stream NAME COMMAND…: run a command that prints KTAP, count its cases.
+stream()
+{
+	local name=$1 rc=0 counts line
+	shift
+
+	echo "# stream: $name"
+	"$@" 2>&1 </dev/null | tee "$OUT/$name.ktap" || rc=${PIPESTATUS[0]}
+	counts=$(awk -v name="$name" -v status="$rc" \
+		-f "$VM_DIR/ktap.awk" "$OUT/$name.ktap")
+	while read -r line; do
+		case $line in
+		'# failed: '*) failures+=("${line#\# failed: }") ;;
+		*)
+			# shellcheck disable=SC2086 # three numbers
+			set -- $line
+			passed=$((passed + $1))
+			failed=$((failed + $2))
+			skipped=$((skipped + $3))
+			;;
+		esac
+	done <<<"$counts"
+}
+
+# one_case NAME COMMAND…: a stream of a single case.
+one_case()
+{
+	ktap_begin
+	ktap_case "$@"
+	ktap_end
+}
+
+# built NAME TARGET…: make targets, as a test case only if that fails.
+built()
+{
+	local name=$1
+	shift
+
+	make -s -C "$TOP_DIR" BUILD="$BUILD" "$@" \
+		>"$OUT/$name.log" 2>&1 </dev/null && return 0
+	stream "$name" one_case "make_$*" cat_and_fail "$OUT/$name.log"
+	return 1
+}
+
+cat_and_fail()
+{
+	cat "$1"
+	return 1
+}
+
+# list_in_vms LIST TIMEOUT: run a list of tests on each of the test kernels.
+list_in_vms()
+{
+	local list=$1 timeout=$2 name=${1%.list} k
+
+	built "$name-build" tool tests payload || return 0
+	for k in "${TEST_SERIES[@]}"; do
+		built "$name-$k-build" "kmod-$k" || continue
+		stream "$name-$k" "$VM_DIR/run.sh" --kernel "$k" \
+			--module "$BUILD/kmod-$k/tapmig.ko" \
+			--payload "$BUILD/payload" --out "$OUT/$name-$k" \
+			--timeout "$timeout" -- \
+			env KERNEL_SERIES="$k" /run/payload/vm-tests "$list"
+	done
+}
+
+group_core()
+{
+	list_in_vms core.list 900
+}
+
+group_long()
+{
+	list_in_vms long.list 7200
+}
+
+group_static()
+{
+	built static-build payload || :
+	stream static "$TOP_DIR/selftests/static/check.sh"
+}
+
+group_dkms()
+{
+	stream dkms "$VM_DIR/check-dkms.sh"
+}
+
+group_vm()
+{
+	stream vm "$VM_DIR/check-vm.sh"
+}
+
+[ $# -gt 0 ] || die "no group"
+for group; do
+	declare -F "group_$group" >/dev/null || die "no group '$group'"
+done
+table=()
+for group; do
+	before=("$passed" "$failed" "$skipped")
+	start=$SECONDS
+	echo "# group: $group"
+	"group_$group"
+	table+=("$(printf '# %-10s %5d passed %4d failed %4d skipped %5d s' \
+		"$group" $((passed - before[0])) $((failed - before[1])) \
+		$((skipped - before[2])) $((SECONDS - start)))")
+done
+echo
+for f in ${failures[@]+"${failures[@]}"}; do
+	echo "# failed: $f"
+done
+printf '%s\n' "${table[@]}"
+echo "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]

@@ -1,0 +1,77 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# Install the packages of the machine's own release that are needed and
+# missing. Does nothing, quickly, when all are there.
+#
+#   deps.sh GROUP…     build: module and tool; test: what make check and make
+#                      demo need beside; bench: what make bench builds
+
+set -euo pipefail
+shopt -s inherit_errexit
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+build=(gcc kmod libc6-dev libgnutls28-dev libmnl-dev make)
+test=(
+	busybox-static cpio git groff-base perl python3 python3-jsonschema
+	python3-yaml qemu-system-x86 seabios shellcheck squashfs-tools
+	util-linux xz-utils
+)
+bench=(bc bison flex libelf-dev libssl-dev)
+
+# missing PACKAGE…: those of them that are not installed.
+missing()
+{
+	local p
+
+	for p; do
+		[ "$(dpkg-query -W -f '${db:Status-Status}' "$p" \
+		     2>/dev/null)" = installed ] || echo "$p"
+	done
+}
+
+apt_install()
+{
+	"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -y \
+		-o Dpkg::Use-Pty=0 install --no-install-recommends "$@" \
+		</dev/null >"$log" 2>&1
+}
+
+packages=()
+for group; do
+	case $group in
+	build) packages+=("${build[@]}") ;;
+	test) packages+=("${test[@]}") ;;
+	bench) packages+=("${bench[@]}") ;;
+	*) die "unknown group '$group'" ;;
+	esac
+done
+
+# One question for all is fast; only if that fails, one for each.
+if dpkg-query -W -f '${db:Status-Status}\n' "${packages[@]}" 2>/dev/null |
+   awk -v want=${#packages[@]} '$0 == "installed" { n++ }
+	END { exit n != want }'; then
+	exit 0
+fi
+mapfile -t packages < <(missing "${packages[@]}")
+[ ${#packages[@]} -gt 0 ] || exit 0
+
+as_root=()
+if [ "$(id -u)" -ne 0 ]; then
+	sudo -n true 2>/dev/null ||
+		die "as root: apt-get install --no-install-recommends" \
+		    "${packages[*]}"
+	as_root=(sudo -n)
+fi
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+say "  APT     install ${packages[*]}"
+apt_install "${packages[@]}" || {
+	"${as_root[@]}" apt-get -q update </dev/null >"$log" 2>&1 ||
+		say "deps.sh: apt-get update failed, trying all the same"
+	apt_install "${packages[@]}"
+} || {
+	tail -n 15 "$log" >&2
+	die "cannot install: ${packages[*]}"
+}
