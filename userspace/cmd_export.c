@@ -1,0 +1,476 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * tapmig export SELECTOR [from SEQ] [to SEQ] [commit] [follow] [force]
+ *	[FILE|-]
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <arpa/inet.h>
+#include <linux/genetlink.h>
+
+#include "capture.h"
+#include "tool.h"
+
+/**
+ * struct export - an export under way
+ * @hold: what is exported
+ * @from: first packet to ask for next
+ * @to: last one wanted
+ * @commit: free in the hold what is safely in the file
+ * @follow: go on until the hold has ended
+ * @force: overwrite
+ * @ended: the hold has no more packets
+ * @file: its name, NULL: standard output
+ * @fd: the file
+ * @regular: it can be synced and cut
+ * @written: bytes in the file
+ * @w: builds the blocks
+ * @pkt: packet that is being put together; its data is @frame
+ * @have: bytes of it so far
+ * @partial: there is such a packet
+ * @last: last packet written whole, 0: none
+ * @committed: last one committed
+ * @packets: packets written
+ * @bytes: their bytes
+ * @odd: packets left out: they vanished from the hold half-way
+ * @progress: for the terminal
+ * @frame: room for the longest frame
+ */
+struct export {
+	struct hold hold;
+	uint64_t from;
+	uint64_t to;
+	bool commit;
+	bool follow;
+	bool force;
+	bool ended;
+	const char *file;
+	int fd;
+	bool regular;
+	uint64_t written;
+	struct pcapng_writer w;
+	struct packet pkt;
+	uint32_t have;
+	bool partial;
+	uint64_t last;
+	uint64_t committed;
+	uint64_t packets;
+	uint64_t bytes;
+	uint64_t odd;
+	struct progress progress;
+	uint8_t frame[TAPMIG_FRAME_MAX];
+};
+
+/* Whole blocks come here: what stands before them is valid by itself. */
+static int write_blocks(void *ctx, const void *data, size_t len)
+{
+	struct export *x = ctx;
+	size_t done = 0;
+	ssize_t n;
+	int ret;
+
+	while (done < len) {
+		n = write(x->fd, (const char *)data + done, len - done);
+		if (n >= 0) {
+			done += n;
+			continue;
+		}
+		/* A second signal kills; the first waits for the block. */
+		if (errno == EINTR)
+			continue;
+		ret = -errno;
+		err("%s: %s", x->file ? x->file : "standard output",
+		    strerror(errno));
+		if (x->regular && done && ftruncate(x->fd, x->written))
+			err("%s: ends with a partial packet: %s", x->file,
+			    strerror(errno));
+		return ret;
+	}
+	x->written += len;
+	return 0;
+}
+
+static int open_file(struct export *x)
+{
+	const char *name = x->file ? x->file : "standard output";
+	int flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
+	struct stat st;
+
+	if (!x->file) {
+		x->fd = STDOUT_FILENO;
+		if (isatty(x->fd)) {
+			err("export: packets are not written to a terminal");
+			return -EINVAL;
+		}
+		goto check;
+	}
+	if (x->force && !lstat(x->file, &st)) {
+		/* A new file: the old one's mode could let others read. */
+		if (S_ISREG(st.st_mode)) {
+			if (unlink(x->file)) {
+				err("%s: %s", name, strerror(errno));
+				return -EIO;
+			}
+		} else {
+			flags &= ~(O_CREAT | O_EXCL);
+		}
+	}
+	x->fd = open(x->file, flags, 0600);
+	if (x->fd < 0) {
+		err("%s: %s%s", name, strerror(errno),
+		    errno == EEXIST ? " (force overwrites it)" : "");
+		return -EIO;
+	}
+check:
+	if (!fstat(x->fd, &st))
+		x->regular = x->file && S_ISREG(st.st_mode);
+	return 0;
+}
+
+static int finish_packet(struct export *x)
+{
+	int ret;
+
+	x->partial = false;
+	x->pkt.data = x->frame;
+	ret = pcapng_packet(&x->w, &x->pkt);
+	if (ret)
+		return ret;
+	/* Segments share a number: done with it after the last. */
+	if (!(x->pkt.has & PACKET_SEGMENT) || x->pkt.sub + 1 >= x->pkt.subs)
+		x->last = x->pkt.seq;
+	x->packets++;
+	x->bytes += x->pkt.len;
+	progress_update(&x->progress, x->packets, x->packets, x->bytes);
+	return 0;
+}
+
+static bool start_packet(struct export *x, const struct nlattr **tb)
+{
+	struct packet *p = &x->pkt;
+	const struct nlattr *a;
+
+	memset(p, 0, sizeof(*p));
+	p->seq = nl_uint(tb[TAPMIG_A_PACKET_SEQ]);
+	p->sub = nl_uint(tb[TAPMIG_A_PACKET_SUB]);
+	p->subs = nl_uint(tb[TAPMIG_A_PACKET_SUBS]);
+	p->has |= p->subs ? PACKET_SEGMENT : 0;
+	p->queue = nl_uint(tb[TAPMIG_A_PACKET_QUEUE]);
+	p->time_ns = nl_uint(tb[TAPMIG_A_PACKET_TIME_NS]);
+	p->len = nl_uint(tb[TAPMIG_A_PACKET_LEN]);
+	p->dropped_before = nl_uint(tb[TAPMIG_A_PACKET_DROPPED_BEFORE]);
+	a = tb[TAPMIG_A_PACKET_VNET_HDR];
+	if (a && mnl_attr_get_payload_len(a) == VNET_HDR_LEN) {
+		memcpy(p->vnet_hdr, mnl_attr_get_payload(a), VNET_HDR_LEN);
+		p->has |= PACKET_VNET_HDR;
+	}
+	if (tb[TAPMIG_A_PACKET_VLAN_TCI] || tb[TAPMIG_A_PACKET_VLAN_PROTO]) {
+		p->vlan_tci = nl_uint(tb[TAPMIG_A_PACKET_VLAN_TCI]);
+		p->vlan_proto = ntohs(nl_uint(tb[TAPMIG_A_PACKET_VLAN_PROTO]));
+		p->has |= PACKET_VLAN;
+	}
+	if (tb[TAPMIG_A_PACKET_PROTOCOL]) {
+		p->protocol = ntohs(nl_uint(tb[TAPMIG_A_PACKET_PROTOCOL]));
+		p->has |= PACKET_PROTOCOL;
+	}
+	if (tb[TAPMIG_A_PACKET_HASH]) {
+		p->hash = nl_uint(tb[TAPMIG_A_PACKET_HASH]);
+		p->has |= PACKET_HASH;
+	}
+	return p->seq && p->len && p->len <= sizeof(x->frame);
+}
+
+static int take_chunk(struct export *x, const struct nlattr *nest)
+{
+	const struct nlattr *tb[TAPMIG_A_PACKET_MAX + 1];
+	const struct nlattr *data;
+	uint32_t offset, len;
+	uint64_t seq;
+
+	nl_parse_nested(nest, tb, TAPMIG_A_PACKET_MAX);
+	seq = nl_uint(tb[TAPMIG_A_PACKET_SEQ]);
+	offset = nl_uint(tb[TAPMIG_A_PACKET_OFFSET]);
+	data = tb[TAPMIG_A_PACKET_DATA];
+	len = data ? mnl_attr_get_payload_len(data) : 0;
+
+	/* Somebody else may commit a packet while its chunks come. */
+	if (x->partial && (!offset || seq != x->pkt.seq)) {
+		x->partial = false;
+		x->odd++;
+	}
+	if (!offset) {
+		if (seq > x->to)
+			return NL_STOP;
+		if (!start_packet(x, tb)) {
+			err("export: packet %llu of %u bytes makes no sense",
+			    (unsigned long long)seq, x->pkt.len);
+			return -EBADMSG;
+		}
+		x->partial = true;
+		x->have = 0;
+	}
+	if (!x->partial)
+		return 0;
+	if (offset != x->have || len > x->pkt.len - x->have ||
+	    nl_uint(tb[TAPMIG_A_PACKET_SUB]) != x->pkt.sub) {
+		err("export: packet %llu of %u bytes came in chunks that do not fit (%u bytes at %u after %u)",
+		    (unsigned long long)seq, x->pkt.len, len, offset, x->have);
+		return -EBADMSG;
+	}
+	if (len)
+		memcpy(x->frame + x->have, mnl_attr_get_payload(data), len);
+	x->have += len;
+	return x->have == x->pkt.len ? finish_packet(x) : 0;
+}
+
+static int packet_cb(const struct nlmsghdr *nlh, void *arg)
+{
+	struct export *x = arg;
+	const struct nlattr *a;
+	int ret;
+
+	mnl_attr_for_each(a, nlh, GENL_HDRLEN) {
+		if (mnl_attr_get_type(a) != TAPMIG_A_TRANSFER_PACKET)
+			continue;
+		ret = take_chunk(x, a);
+		if (ret)
+			return ret;
+	}
+	return stopped ? NL_STOP : 0;
+}
+
+static int commit(struct export *x, struct nl *nl)
+{
+	struct nlmsghdr *nlh;
+	int ret;
+
+	if (!x->commit || x->last == x->committed)
+		return 0;
+	if (x->regular && fdatasync(x->fd)) {
+		err("%s: %s", x->file, strerror(errno));
+		return -EIO;
+	}
+	nlh = nl_request(nl, TAPMIG_CMD_PACKET_COMMIT);
+	mnl_attr_put_u32(nlh, TAPMIG_A_TRANSFER_HOLD_ID, x->hold.id);
+	mnl_attr_put_u64(nlh, TAPMIG_A_TRANSFER_SEQ, x->last);
+	ret = nl_do_quiet(nl, "commit", NULL, NULL, ENOENT);
+	if (ret == -ENOENT) {
+		err("hold %u is gone: nothing is left to commit", x->hold.id);
+		return 0;
+	}
+	x->committed = x->last;
+	return ret;
+}
+
+/* What the hold has now. */
+static int pass(struct export *x, struct nl *nl)
+{
+	struct nlmsghdr *nlh;
+	char what[64];
+	int ret, err2;
+
+	snprintf(what, sizeof(what), "export of hold %u", x->hold.id);
+	nlh = nl_request(nl, TAPMIG_CMD_PACKET_GET);
+	mnl_attr_put_u32(nlh, TAPMIG_A_TRANSFER_HOLD_ID, x->hold.id);
+	if (x->from)
+		mnl_attr_put_u64(nlh, TAPMIG_A_TRANSFER_SEQ, x->from);
+	x->partial = false;
+	ret = nl_dump(nl, what, packet_cb, x);
+	if (ret == NL_STOP) {
+		/* The rest of the dump is in the old socket. */
+		nl_close(nl);
+		ret = nl_open(nl);
+		x->ended = true;
+	} else if (ret == -ENOENT && x->follow) {
+		x->ended = true;
+		ret = 0;
+	}
+	if (x->last)
+		x->from = x->last + 1;
+	if (x->last >= x->to)
+		x->ended = true;
+	/* What came before an error is good. */
+	err2 = pcapng_flush(&x->w);
+	if (!err2 && nl->mnl)
+		err2 = commit(x, nl);
+	return ret ? ret : err2;
+}
+
+static int follow_cb(const struct nlmsghdr *nlh, void *arg)
+{
+	struct export *x = arg;
+	struct hold h;
+
+	hold_parse(nlh, &h);
+	if (h.id != x->hold.id)
+		return 0;
+	if (h.gone)
+		x->ended = true;
+	x->hold.state = h.state;
+	x->hold.highest_seq = h.highest_seq;
+	return 0;
+}
+
+/* Until there is something new; events are read, never polled for. */
+static int wait_more(struct export *x, struct nl *events)
+{
+	uint64_t seen = x->hold.highest_seq;
+	int ret;
+
+	while (!x->ended && !stopped) {
+		ret = wait_readable(nl_fd(events));
+		if (ret == -EINTR)
+			return 0;
+		if (ret)
+			return ret;
+		ret = nl_events_read(events, follow_cb, x);
+		if (ret == -ENOBUFS)
+			return 0;	/* The next pass sees what there is. */
+		if (ret && ret != -EINTR)
+			return ret;
+		if (x->hold.highest_seq != seen ||
+		    x->hold.state == TAPMIG_STATE_DEAD)
+			return 0;
+	}
+	return 0;
+}
+
+static int run(struct export *x, struct nl *nl, struct nl *events)
+{
+	bool dead;
+	int ret;
+
+	for (;;) {
+		/* Dead: nothing comes any more, so the next pass is the last. */
+		dead = x->hold.state == TAPMIG_STATE_DEAD;
+		ret = pass(x, nl);
+		if (ret || !x->follow || x->ended || dead || stopped)
+			return ret;
+		ret = wait_more(x, events);
+		if (ret || x->ended || stopped)
+			return ret;
+	}
+}
+
+static int parse(struct args *a, struct export *x, struct selector *sel)
+{
+	const char *word;
+	int ret;
+
+	while (arg_peek(a)) {
+		ret = arg_selector(a, sel);
+		if (ret < 0)
+			return -EINVAL;
+		if (ret)
+			continue;
+		word = arg_next(a);
+		ret = 0;
+		if (!strcmp(word, "from"))
+			ret = arg_u64(a, word, &x->from);
+		else if (!strcmp(word, "to"))
+			ret = arg_u64(a, word, &x->to);
+		else if (!strcmp(word, "commit"))
+			x->commit = true;
+		else if (!strcmp(word, "follow") || !strcmp(word, "--follow"))
+			x->follow = true;
+		else if (!strcmp(word, "force"))
+			x->force = true;
+		else if (arg_peek(a) || (*word == '-' && word[1]))
+			ret = -arg_unknown(word);
+		else if (strcmp(word, "-"))
+			x->file = word;
+		if (ret)
+			return -EINVAL;
+	}
+	if (!sel->id && !sel->dev && !sel->label) {
+		err("export: which hold? (id N, dev IFNAME or label GLOB)");
+		return -EINVAL;
+	}
+	if (x->from > x->to) {
+		err("export: from %llu is after to %llu",
+		    (unsigned long long)x->from, (unsigned long long)x->to);
+		return -EINVAL;
+	}
+	if (x->commit && x->from) {
+		err("export: commit frees all packets up to the last one written, also those that 'from' leaves out");
+		return -EINVAL;
+	}
+	return 0;
+}
+
+int cmd_export(struct args *a)
+{
+	struct nl nl = { 0 }, events = { 0 };
+	struct selector sel = { 0 };
+	struct export *x;
+	int ret;
+
+	x = calloc(1, sizeof(*x));
+	if (!x) {
+		err("out of memory");
+		return EXIT_REFUSED;
+	}
+	x->to = UINT64_MAX;
+	x->fd = -1;
+	ret = parse(a, x, &sel);
+	if (ret)
+		goto out;
+	ret = nl_open(&nl);
+	if (!ret && x->follow) {
+		/* Before the first look, so that nothing is missed. */
+		ret = nl_open(&events);
+		if (!ret)
+			ret = nl_events_join(&events);
+	}
+	if (!ret)
+		ret = selector_resolve_one(&nl, &sel, &x->hold);
+	if (!ret)
+		ret = open_file(x);
+	if (!ret)
+		ret = pcapng_open(&x->w, write_blocks, x);
+	if (ret)
+		goto out;
+	catch_stop();
+	signal(SIGPIPE, SIG_IGN);
+	progress_start(&x->progress, "exported",
+		       x->follow ? 0 : x->hold.held_packets);
+	pcapng_section(&x->w, "tapmig " TAPMIG_VERSION);
+	pcapng_interface(&x->w, x->hold.link_type == TAPMIG_LINK_TYPE_RAW_IP ?
+			 LINKTYPE_RAW : LINKTYPE_ETHERNET, x->hold.ifname,
+			 x->hold.label);
+	ret = pcapng_flush(&x->w);
+	if (!ret)
+		ret = run(x, &nl, &events);
+	progress_end(&x->progress);
+	if (!ret && x->regular && fsync(x->fd)) {
+		ret = -EIO;
+		err("%s: %s", x->file, strerror(errno));
+	}
+	if (x->file && close(x->fd) && !ret) {
+		ret = -EIO;
+		err("%s: %s", x->file, strerror(errno));
+	}
+	if (x->odd)
+		err("%llu packets were committed by somebody else while they were exported, and are left out",
+		    (unsigned long long)x->odd);
+	if (stopped) {
+		err("interrupted: %llu packets were written, the last has number %llu",
+		    (unsigned long long)x->packets,
+		    (unsigned long long)x->last);
+		ret = ret ? ret : -EINTR;
+	} else if (ret) {
+		err("%llu packets were written", (unsigned long long)
+		    x->packets);
+	}
+out:
+	pcapng_close(&x->w);
+	nl_close(&events);
+	nl_close(&nl);
+	free(x);
+	return exit_code(ret);
+}
