@@ -11,11 +11,6 @@
 
 #include <uapi/linux/tapmig_netlink.h>
 
-/* Integer value ranges */
-static const struct netlink_range_validation tapmig_a_packet_len_range = {
-	.max	= TAPMIG_FRAME_MAX,
-};
-
 /* Common nested types */
 const struct nla_policy tapmig_packet_nl_policy[TAPMIG_A_PACKET_DROPPED_BEFORE + 1] = {
 	[TAPMIG_A_PACKET_SEQ] = { .type = NLA_U64, },
@@ -23,7 +18,7 @@ const struct nla_policy tapmig_packet_nl_policy[TAPMIG_A_PACKET_DROPPED_BEFORE +
 	[TAPMIG_A_PACKET_SUBS] = { .type = NLA_U16, },
 	[TAPMIG_A_PACKET_QUEUE] = { .type = NLA_U16, },
 	[TAPMIG_A_PACKET_TIME_NS] = { .type = NLA_U64, },
-	[TAPMIG_A_PACKET_LEN] = NLA_POLICY_FULL_RANGE(NLA_U32, &tapmig_a_packet_len_range),
+	[TAPMIG_A_PACKET_LEN] = { .type = NLA_U32, },
 	[TAPMIG_A_PACKET_OFFSET] = { .type = NLA_U32, },
 	[TAPMIG_A_PACKET_DATA] = { .type = NLA_BINARY, },
 	[TAPMIG_A_PACKET_VNET_HDR] = NLA_POLICY_EXACT_LEN(10),

@@ -1,0 +1,357 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Packets from the peer. Before the thaw they gather in hold->imports; after
+ * it, in LIVE, they are late and go to the tail of the queues.
+ */
+#include <linux/etherdevice.h>
+#include <linux/slab.h>
+
+#include "hold.h"
+#include "trace.h"
+
+#define TAPMIG_LATE_RETRY	1	/* jiffies */
+
+/**
+ * tapmig_import_reset - forget all that was imported
+ * @h: the hold, without imported packets
+ */
+void tapmig_import_reset(struct tapmig_hold *h)
+{
+	lockdep_assert_held(&h->lock);
+
+	tapmig_nl_partial_free(h);
+	xa_destroy(&h->seen);
+	h->importing = false;
+	h->import_begun = false;
+	h->in_step = false;
+	h->imports_sorted = true;
+}
+
+/* Nothing more is to come: LIVE ends, unless packets wait for room. */
+static void tapmig_live_end(struct tapmig_hold *h)
+{
+	if (h->state != TAPMIG_STATE_LIVE || h->importing || h->late.count)
+		return;
+	h->deadline = 0;
+	tapmig_hold_set_state(h, TAPMIG_STATE_ARMED);
+	tapmig_hold_restore_rings(h);
+}
+
+/**
+ * tapmig_import_close - end the import session, if there is one
+ * @h: the hold
+ */
+void tapmig_import_close(struct tapmig_hold *h)
+{
+	lockdep_assert_held(&h->lock);
+
+	tapmig_nl_partial_free(h);
+	h->importing = false;
+	h->in_step = true;
+	tapmig_live_end(h);
+}
+
+/**
+ * tapmig_import_own_address - did the guest itself send a packet
+ * @h: the hold
+ * @p: the packet; may be called under ring locks
+ *
+ * Return: true if so, as far as its address is known.
+ */
+bool tapmig_import_own_address(struct tapmig_hold *h, struct tapmig_pkt *p)
+{
+	u8 mac[2 * ETH_ALEN];
+
+	if (h->link_type != TAPMIG_LINK_TYPE_ETHERNET ||
+	    is_zero_ether_addr(h->mac) || tapmig_pkt_len(p) < ETH_HLEN ||
+	    tapmig_pkt_copy(p, 0, mac, sizeof(mac)))
+		return false;
+	return !memcmp(mac + ETH_ALEN, h->mac, ETH_ALEN);
+}
+
+/**
+ * tapmig_import_begin - open an import session
+ * @h: the hold
+ * @has_age: @age_ms is given
+ * @age_ms: how long ago the source froze
+ * @extack: where to say why not
+ *
+ * Return: 0; -EBUSY: ARMED, or a session is open; -ENODEV: dead.
+ */
+int tapmig_import_begin(struct tapmig_hold *h, bool has_age, u64 age_ms,
+			struct netlink_ext_ack *extack)
+{
+	s64 now = ktime_get_ns();
+	int err = 0;
+
+	mutex_lock(&h->lock);
+	if (h->gone || h->state == TAPMIG_STATE_ARMED ||
+	    h->state == TAPMIG_STATE_DEAD) {
+		err = tapmig_hold_refuse(h, extack);
+		goto unlock;
+	}
+	if (h->importing) {
+		NL_SET_ERR_MSG(extack, "an import session is open");
+		err = -EBUSY;
+		goto unlock;
+	}
+	h->importing = true;
+	h->in_step = false;
+	if (h->role == TAPMIG_ROLE_STANDBY && !h->import_begun &&
+	    h->state != TAPMIG_STATE_LIVE) {
+		age_ms = min_t(u64, age_ms, div_u64(now, NSEC_PER_MSEC));
+		tapmig_standby_begin(h, has_age ?
+				     now - (s64)age_ms * NSEC_PER_MSEC :
+				     S64_MIN);
+	}
+	h->import_begun = true;
+	tapmig_hold_event(h);
+unlock:
+	mutex_unlock(&h->lock);
+	return err;
+}
+
+/**
+ * tapmig_import_sync - the peer says that the destination has all packets
+ * @h: the hold
+ * @extack: where to say why not
+ *
+ * Return: 0; -EBUSY: no session is open.
+ */
+int tapmig_import_sync(struct tapmig_hold *h, struct netlink_ext_ack *extack)
+{
+	int err = 0;
+
+	mutex_lock(&h->lock);
+	if (!h->importing) {
+		NL_SET_ERR_MSG(extack, "no import session is open");
+		err = -EBUSY;
+		goto unlock;
+	}
+	if (h->partial) {
+		NL_SET_ERR_MSG(extack, "a packet is incomplete");
+		err = -EINVAL;
+		goto unlock;
+	}
+	h->in_step = true;
+	if (h->state == TAPMIG_STATE_THAWING)
+		tapmig_hold_queue_work(h, &h->thaw_work, 0);
+unlock:
+	mutex_unlock(&h->lock);
+	return err;
+}
+
+/**
+ * tapmig_import_end - close the import session
+ * @h: the hold
+ * @extack: where to say why not
+ *
+ * Return: 0; -EBUSY: no session is open.
+ */
+int tapmig_import_end(struct tapmig_hold *h, struct netlink_ext_ack *extack)
+{
+	int err = 0;
+
+	mutex_lock(&h->lock);
+	if (!h->importing) {
+		NL_SET_ERR_MSG(extack, "no import session is open");
+		err = -EBUSY;
+		goto unlock;
+	}
+	if (h->partial) {
+		NL_SET_ERR_MSG(extack, "a packet is incomplete; it is dropped");
+		h->counts.lost++;
+	}
+	tapmig_import_close(h);
+	if (h->state == TAPMIG_STATE_THAWING)
+		tapmig_hold_queue_work(h, &h->thaw_work, 0);
+	tapmig_hold_event(h);
+unlock:
+	mutex_unlock(&h->lock);
+	return err;
+}
+
+/* Put late packets at the tails of the queues; what does not fit stays. */
+static void tapmig_late_deliver(struct tapmig_hold *h)
+{
+	struct tapmig_list one = {}, rest = {};
+	struct tapmig_queue *q;
+	struct tapmig_pkt *p;
+	u64 n = 0;
+
+	while ((p = tapmig_list_pop(&h->late))) {
+		/* In order: none may overtake one that had to stay. */
+		if (rest.count) {
+			tapmig_list_add_tail(&rest, p);
+			continue;
+		}
+		q = tapmig_queue_select(h, tapmig_pkt_skb(p));
+		tapmig_list_add_tail(&one, p);
+		if (tapmig_queue_produce(q, &one, h->max_packets))
+			n++;
+		else
+			tapmig_list_splice(&rest, &one);
+	}
+	h->late = rest;
+	h->counts.late += n;
+	h->counts.delivered += n;
+	if (rest.count)
+		tapmig_hold_queue_work(h, &h->late_work, TAPMIG_LATE_RETRY);
+	tapmig_hold_restore_rings(h);
+}
+
+/**
+ * tapmig_late_work - late packets try again
+ * @work: hold->late_work
+ */
+void tapmig_late_work(struct work_struct *work)
+{
+	struct tapmig_hold *h = container_of(to_delayed_work(work),
+					     struct tapmig_hold, late_work);
+
+	mutex_lock(&h->lock);
+	if (!h->gone && h->state == TAPMIG_STATE_LIVE) {
+		tapmig_late_deliver(h);
+		tapmig_live_end(h);
+	}
+	mutex_unlock(&h->lock);
+	tapmig_hold_put(h);
+}
+
+/*
+ * Was a packet imported before. Of a segmented one the segments come in
+ * order, so that their number says which.
+ */
+static bool tapmig_import_seen(struct tapmig_hold *h, u64 seq, u16 sub)
+{
+	void *entry = xa_load(&h->seen, seq);
+
+	return entry && xa_to_value(entry) > sub;
+}
+
+static int tapmig_import_mark(struct tapmig_hold *h, u64 seq, u16 sub)
+{
+	return xa_err(xa_store(&h->seen, seq, xa_mk_value(sub + 1),
+			       GFP_KERNEL));
+}
+
+/* All or none of @pkts are marked as seen. */
+static int tapmig_import_mark_all(struct tapmig_hold *h,
+				  const struct tapmig_list *pkts)
+{
+	struct tapmig_pkt *p, *undo;
+	int err;
+
+	for (p = pkts->head; p; p = p->next) {
+		err = tapmig_import_mark(h, p->seq, p->sub);
+		if (err)
+			goto undo;
+	}
+	return 0;
+
+undo:
+	for (undo = pkts->head; undo != p; undo = undo->next) {
+		if (undo->sub)
+			tapmig_import_mark(h, undo->seq, undo->sub - 1);
+		else
+			xa_erase(&h->seen, undo->seq);
+	}
+	return err;
+}
+
+/* Is a late packet not to be delivered, as the destination has its own. */
+static bool tapmig_late_skip(struct tapmig_hold *h, struct tapmig_pkt *p)
+{
+	return tapmig_dedup_applies(h->dedup, h->link_type, p);
+}
+
+/**
+ * tapmig_import_packets - take packets from the peer, all or none
+ * @h: the hold
+ * @pkts: the packets; emptied on success
+ * @res: what became of them
+ * @extack: where to say why not
+ *
+ * Return: 0; -EBUSY: no session is open; -ENOBUFS: no room for all; -ENODEV:
+ * dead; -ENOMEM.
+ */
+int tapmig_import_packets(struct tapmig_hold *h, struct tapmig_list *pkts,
+			  struct tapmig_import_result *res,
+			  struct netlink_ext_ack *extack)
+{
+	struct tapmig_list take = {}, resent = {}, drop = {};
+	bool live = h->state == TAPMIG_STATE_LIVE;
+	struct tapmig_import_result r = {};
+	struct tapmig_list *to;
+	struct tapmig_pkt *p;
+	int err;
+
+	lockdep_assert_held(&h->lock);
+
+	if (h->gone || h->state == TAPMIG_STATE_ARMED ||
+	    h->state == TAPMIG_STATE_DEAD)
+		return tapmig_hold_refuse(h, extack);
+	if (!h->importing) {
+		NL_SET_ERR_MSG(extack, "no import session is open");
+		return -EBUSY;
+	}
+
+	while ((p = tapmig_list_pop(pkts))) {
+		if (tapmig_import_seen(h, p->seq, p->sub))
+			tapmig_list_add_tail(&resent, p);
+		else
+			tapmig_list_add_tail(&take, p);
+	}
+	err = tapmig_import_mark_all(h, &take);
+	if (err)
+		goto give_back;
+	if (!tapmig_hold_charge(h, take.count, take.bytes)) {
+		NL_SET_ERR_MSG(extack, "the hold has no room for these packets");
+		err = -ENOBUFS;
+		goto unmark;
+	}
+
+	r.resent = resent.count;
+	r.accepted = take.count;
+	h->counts.imported += take.count;
+	h->counts.resent += resent.count;
+	to = live ? &h->late : &h->imports;
+	while ((p = tapmig_list_pop(&take))) {
+		trace_tapmig_import(h, p, live);
+		if (tapmig_import_own_address(h, p)) {
+			h->counts.own_address++;
+			tapmig_hold_uncharge(h, 1, p->truesize);
+			tapmig_list_add_tail(&drop, p);
+			continue;
+		}
+		if (live && tapmig_late_skip(h, p)) {
+			h->counts.late_skipped++;
+			tapmig_hold_uncharge(h, 1, p->truesize);
+			tapmig_list_add_tail(&drop, p);
+			continue;
+		}
+		if (live)
+			r.late++;
+		else if (to->head && to->tail->seq > p->seq)
+			h->imports_sorted = false;
+		tapmig_list_add_tail(to, p);
+	}
+	*res = r;
+	tapmig_list_free(&resent);
+	tapmig_list_free(&drop);
+	if (live)
+		tapmig_late_deliver(h);
+	return 0;
+
+unmark:
+	for (p = take.head; p; p = p->next) {
+		if (p->sub)
+			tapmig_import_mark(h, p->seq, p->sub - 1);
+		else
+			xa_erase(&h->seen, p->seq);
+	}
+give_back:
+	tapmig_list_splice(pkts, &take);
+	tapmig_list_splice(pkts, &resent);
+	return err;
+}

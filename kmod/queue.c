@@ -1,0 +1,1121 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * All contact with tun, tap and their rings.
+ *
+ * A TAP queue is a ptr_ring that the device fills and that vhost-net or
+ * read(2) empties, and a wait queue on which readers wait. tun and tap wake
+ * that wait queue after every packet. We are its first waiter: our hook runs
+ * in the producer's context, takes what is in the ring, and ends the walk, so
+ * that no reader learns of it.
+ */
+#include <linux/file.h>
+#include <linux/fs.h>
+#include <linux/hashtable.h>
+#include <linux/if_arp.h>
+#include <linux/if_tap.h>
+#include <linux/if_tun.h>
+#include <linux/netdevice.h>
+#include <linux/ptr_ring.h>
+#include <linux/rtnetlink.h>
+#include <linux/seq_file.h>
+#include <net/gso.h>
+#include <net/net_namespace.h>
+#include <net/sock.h>
+
+#include "hold.h"
+#include "trace.h"
+
+/* More than this many late arrivals are not sorted out under ring locks. */
+#define TAPMIG_LOCKED_PACKETS	64
+
+/* All queues of all holds, to refuse a second hold of a queue. */
+static DEFINE_HASHTABLE(tapmig_queues, 10);
+static DEFINE_MUTEX(tapmig_queues_lock);
+
+static struct tap_queue *tapmig_tap_queue(const struct tapmig_queue *q)
+{
+	return container_of(q->sock, struct tap_queue, sock);
+}
+
+/* Packets in a ring. The caller has both of its locks. */
+static int tapmig_ring_count(const struct ptr_ring *r)
+{
+	int n;
+
+	if (!r->size || !r->queue[r->consumer_head])
+		return 0;
+	n = r->producer - r->consumer_head;
+	return n > 0 ? n : n + r->size;
+}
+
+/*
+ * How many of the packets at the head of the ring vhost-net has given back
+ * since we last emptied it: ptr_ring_unconsume() is all that moves the head
+ * backwards. What it gives back is older than all that we hold.
+ */
+static int tapmig_ring_given_back(const struct tapmig_queue *q)
+{
+	const struct ptr_ring *r = q->ring;
+	int n;
+
+	lockdep_assert_held(&r->consumer_lock);
+
+	if (q->seen_array != r->queue)
+		return 0;
+	n = q->seen_head - r->consumer_head;
+	if (n < 0)
+		n += r->size;
+	/* A reader that took packets looks like a long way backwards. */
+	return n <= r->size / 2 ? n : 0;
+}
+
+/*
+ * Move all that is in the ring of a frozen queue to the hold. Returns false
+ * when a packet could not be taken for want of memory; it stays in the ring.
+ */
+static bool __tapmig_queue_drain(struct tapmig_queue *q)
+{
+	struct tapmig_hold *h = q->hold;
+	struct ptr_ring *r = q->ring;
+	s64 now = ktime_get_ns();
+	unsigned long flags;
+	struct tapmig_pkt *p;
+	bool all = true;
+	int given, n = 0;
+	u64 low;
+	void *ptr;
+
+	lockdep_assert_held(&r->consumer_lock);
+
+	spin_lock_irqsave(&h->pkt_lock, flags);
+	given = tapmig_ring_given_back(q);
+	if (given >= h->low_seq)
+		given = 0;
+	low = h->low_seq - given;
+	h->low_seq = low;
+	while ((ptr = __ptr_ring_peek(r))) {
+		if (unlikely(ptr == h->probe)) {
+			__ptr_ring_discard_one(r);
+			h->probe_queue = q;
+			n++;
+			continue;
+		}
+		p = tapmig_pkt_init(ptr);
+		if (unlikely(!p)) {
+			all = false;
+			break;
+		}
+		__ptr_ring_discard_one(r);
+		p->time = now;
+		p->queue = q->index;
+		p->seq = given-- > 0 ? low++ : h->next_seq++;
+		tapmig_hold_capture(h, p);
+		n++;
+	}
+	q->seen_array = r->queue;
+	q->seen_head = r->consumer_head;
+	spin_unlock_irqrestore(&h->pkt_lock, flags);
+
+	if (n) {
+		/* 7.3 and later: a sender may wait for room. */
+		if (!q->is_tap)
+			tun_wake_queue(q->file, n);
+		tapmig_hold_queue_settle(h);
+	}
+	return all;
+}
+
+/*
+ * Runs with the wait queue's lock and interrupts off, on top of whatever the
+ * CPU was doing, which may be a reader within the consumer lock.
+ */
+static int tapmig_queue_hook(wait_queue_entry_t *entry, unsigned int mode,
+			     int sync, void *key)
+{
+	struct tapmig_queue *q = container_of(entry, struct tapmig_queue,
+					      hook);
+	struct ptr_ring *r = q->ring;
+	bool shut, held = false;
+
+	if (key && !(key_to_poll(key) & EPOLLIN))
+		return 0;
+
+	/* A reader that waits must learn of the end of its device. */
+	shut = tapmig_queue_shut_down(q);
+	if (unlikely(shut) && !READ_ONCE(q->dead)) {
+		WRITE_ONCE(q->dead, true);
+		tapmig_hold_queue_work(q->hold, &q->hold->settle_work, 0);
+	}
+	if (!READ_ONCE(q->frozen))
+		return 0;
+
+	if (spin_trylock(&r->consumer_lock)) {
+		/* THAW may have been faster. */
+		if (q->frozen) {
+			held = __tapmig_queue_drain(q);
+			spin_unlock(&r->consumer_lock);
+			if (held)
+				return !shut;
+		} else {
+			spin_unlock(&r->consumer_lock);
+			return 0;
+		}
+	}
+	/* The reference is for the work item, if it was not pending. */
+	refcount_inc(&q->hold->ref);
+	if (!queue_work(tapmig_wq, &q->drain_work))
+		tapmig_hold_put(q->hold);
+	return !shut;
+}
+
+static void tapmig_queue_drain_work(struct work_struct *work)
+{
+	struct tapmig_queue *q = container_of(work, struct tapmig_queue,
+					      drain_work);
+	struct tapmig_hold *h = q->hold;
+
+	mutex_lock(&h->lock);
+	tapmig_queue_drain(q);
+	mutex_unlock(&h->lock);
+	tapmig_hold_put(h);
+}
+
+/**
+ * tapmig_queue_drain - take what is in the ring of a queue, if it is frozen
+ * @q: the queue
+ */
+void tapmig_queue_drain(struct tapmig_queue *q)
+{
+	lockdep_assert_held(&q->hold->lock);
+
+	if (!q->file)
+		return;
+	spin_lock_bh(&q->ring->consumer_lock);
+	if (q->frozen)
+		__tapmig_queue_drain(q);
+	spin_unlock_bh(&q->ring->consumer_lock);
+}
+
+/**
+ * tapmig_queue_shut_down - is the device of a queue gone
+ * @q: the queue
+ *
+ * Return: true if so.
+ */
+bool tapmig_queue_shut_down(struct tapmig_queue *q)
+{
+	/* macvtap neither shuts its sockets down nor wakes their waiters. */
+	if (q->is_tap)
+		return !rcu_access_pointer(tapmig_tap_queue(q)->tap);
+	return READ_ONCE(q->sock->sk->sk_shutdown) & RCV_SHUTDOWN;
+}
+
+/**
+ * tapmig_queue_orphan - has nobody but the hold a queue open
+ * @q: the queue
+ *
+ * Return: true if so.
+ */
+bool tapmig_queue_orphan(struct tapmig_queue *q)
+{
+	return !q->file || file_count(q->file) == 1;
+}
+
+/**
+ * tapmig_queue_entries - entries that the device wants its ring to have
+ * @q: the queue
+ *
+ * Return: the number of entries.
+ */
+int tapmig_queue_entries(struct tapmig_queue *q)
+{
+	if (q->grown && q->grown == READ_ONCE(q->ring->queue))
+		return q->want_entries;
+	return READ_ONCE(q->ring->size);
+}
+
+/* Give @r the array @array of @size entries, of which @n are filled. */
+static void **tapmig_ring_swap(struct ptr_ring *r, void **array, int size,
+			       int n)
+{
+	void **old = r->queue;
+
+	lockdep_assert_held(&r->consumer_lock);
+	lockdep_assert_held(&r->producer_lock);
+
+	__ptr_ring_set_size(r, size);
+	r->producer = n < size ? n : 0;
+	r->consumer_head = 0;
+	r->consumer_tail = 0;
+	r->queue = array;
+	return old;
+}
+
+static void **tapmig_array_alloc(u64 entries)
+{
+	if (entries > INT_MAX / sizeof(void *))
+		return NULL;
+	return kvcalloc(entries, sizeof(void *),
+			GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
+}
+
+/*
+ * Move what is in the ring to an array of another size. A stopped sender
+ * goes on if @grew: there is room that no reader has made.
+ */
+static void **tapmig_ring_move(struct tapmig_queue *q, void **array, int size,
+			       bool grew)
+{
+	struct ptr_ring *r = q->ring;
+	int n = 0, was = r->size;
+	void **old;
+	void *ptr;
+
+	while ((ptr = __ptr_ring_consume(r)))
+		array[n++] = ptr;
+	old = tapmig_ring_swap(r, array, size, n);
+	if (grew && !q->is_tap)
+		tun_wake_queue(q->file, max(was, size));
+	return old;
+}
+
+/**
+ * tapmig_queue_grow - enlarge the ring of a queue, without loss
+ * @q: the queue, not frozen
+ * @entries: least entries wanted
+ *
+ * Return: 0 or -ENOMEM.
+ */
+int tapmig_queue_grow(struct tapmig_queue *q, u32 entries)
+{
+	int want = tapmig_queue_entries(q);
+	struct ptr_ring *r = q->ring;
+	void **array, **old;
+
+	lockdep_assert_held(&q->hold->lock);
+
+	if (READ_ONCE(r->size) >= entries)
+		return 0;
+	array = tapmig_array_alloc(entries);
+	if (!array)
+		return -ENOMEM;
+
+	spin_lock_bh(&r->consumer_lock);
+	spin_lock(&r->producer_lock);
+	old = array;
+	if (r->size < entries) {
+		old = tapmig_ring_move(q, array, entries, true);
+		q->grown = array;
+		q->want_entries = want;
+	}
+	spin_unlock(&r->producer_lock);
+	spin_unlock_bh(&r->consumer_lock);
+	kvfree(old);
+	return 0;
+}
+
+/**
+ * tapmig_queue_restore - give the ring the size that the device wants, if
+ *	the backlog was read
+ * @q: the queue
+ *
+ * Return: true if there is nothing left to do.
+ */
+bool tapmig_queue_restore(struct tapmig_queue *q)
+{
+	struct ptr_ring *r = q->ring;
+	int want = q->want_entries;
+	void **array, **old;
+
+	lockdep_assert_held(&q->hold->lock);
+
+	if (!q->file || !q->grown)
+		return true;
+
+	spin_lock_bh(&r->consumer_lock);
+	spin_lock(&r->producer_lock);
+	if (r->queue != q->grown)
+		q->grown = NULL;
+	else if (tapmig_ring_count(r) > want / 2)
+		want = 0;
+	spin_unlock(&r->producer_lock);
+	spin_unlock_bh(&r->consumer_lock);
+	if (!q->grown)
+		return true;
+	if (!want)
+		return false;
+
+	array = tapmig_array_alloc(want);
+	if (!array)
+		return false;
+
+	spin_lock_bh(&r->consumer_lock);
+	spin_lock(&r->producer_lock);
+	old = array;
+	if (r->queue != q->grown) {
+		q->grown = NULL;
+	} else if (tapmig_ring_count(r) <= want / 2) {
+		old = tapmig_ring_move(q, array, want, false);
+		q->grown = NULL;
+	}
+	spin_unlock(&r->producer_lock);
+	spin_unlock_bh(&r->consumer_lock);
+	kvfree(old);
+	return !q->grown;
+}
+
+/**
+ * tapmig_queue_freeze - from now on all packets of a queue go to its hold
+ * @q: the queue
+ */
+void tapmig_queue_freeze(struct tapmig_queue *q)
+{
+	struct ptr_ring *r = q->ring;
+
+	lockdep_assert_held(&q->hold->lock);
+
+	spin_lock_bh(&r->consumer_lock);
+	q->frozen = true;
+	/* What is in the ring came in order, given back or not. */
+	q->seen_array = NULL;
+	__tapmig_queue_drain(q);
+	spin_unlock_bh(&r->consumer_lock);
+}
+
+/**
+ * tapmig_queue_unfreeze - from now on packets go to the readers
+ * @q: the queue
+ *
+ * What is in the ring now goes to the hold, as the last.
+ */
+void tapmig_queue_unfreeze(struct tapmig_queue *q)
+{
+	struct ptr_ring *r = q->ring;
+
+	lockdep_assert_held(&q->hold->lock);
+
+	if (!q->file)
+		return;
+	spin_lock_bh(&r->consumer_lock);
+	if (q->frozen) {
+		__tapmig_queue_drain(q);
+		q->frozen = false;
+	}
+	spin_unlock_bh(&r->consumer_lock);
+	tapmig_queue_wake(q);
+}
+
+/**
+ * tapmig_queue_wake - wake all readers of a queue
+ * @q: the queue
+ */
+void tapmig_queue_wake(struct tapmig_queue *q)
+{
+	__wake_up(sk_sleep(q->sock->sk), TASK_INTERRUPTIBLE, 0,
+		  poll_to_key(EPOLLIN | EPOLLRDNORM | EPOLLRDBAND));
+}
+
+/**
+ * tapmig_queue_before_resize - the device is about to resize its rings
+ * @q: the queue
+ *
+ * What is in the ring would be dropped as far as it does not fit, so it is
+ * taken out. tapmig_queue_handover() puts it back.
+ */
+void tapmig_queue_before_resize(struct tapmig_queue *q)
+{
+	struct ptr_ring *r = q->ring;
+	struct tapmig_pkt *p;
+	void *ptr;
+
+	lockdep_assert_held(&q->hold->lock);
+
+	spin_lock_bh(&r->consumer_lock);
+	if (q->frozen) {
+		__tapmig_queue_drain(q);
+	} else if (q->grown && q->grown == r->queue) {
+		while ((ptr = __ptr_ring_peek(r))) {
+			p = tapmig_pkt_init(ptr);
+			if (!p)
+				break;
+			__ptr_ring_discard_one(r);
+			p->queue = q->index;
+			tapmig_list_add_tail(&q->out, p);
+		}
+		tapmig_hold_charge_all(q->hold, q->out.count, q->out.bytes);
+		q->seen_array = NULL;
+		q->frozen = true;
+	}
+	spin_unlock_bh(&r->consumer_lock);
+}
+
+/* Move the fresh packets of @q to @l. The caller has pkt_lock. */
+static void tapmig_queue_take_fresh(struct tapmig_queue *q,
+				    struct tapmig_list *l)
+{
+	struct tapmig_hold *h = q->hold;
+	struct tapmig_list rest = {};
+	struct tapmig_pkt *p;
+
+	lockdep_assert_held(&h->pkt_lock);
+
+	while ((p = tapmig_list_pop(&h->fresh)))
+		tapmig_list_add_tail(p->queue == q->index ? l : &rest, p);
+	h->fresh = rest;
+}
+
+/* Fill @array from @l, but for what is not delivered. */
+static int tapmig_array_fill(void **array, int n, struct tapmig_list *l,
+			     struct tapmig_handover *ho)
+{
+	struct tapmig_pkt *p;
+
+	while ((p = tapmig_list_pop(l))) {
+		if (tapmig_handover_drops(ho, p))
+			tapmig_list_add_tail(&ho->drop, p);
+		else
+			array[n++] = tapmig_pkt_release(p);
+	}
+	return n;
+}
+
+/**
+ * tapmig_queue_handover - put q->out, and then all that came since, into the
+ *	ring, and let the readers have it
+ * @q: the queue, frozen
+ * @ho: the hand-over
+ *
+ * The array is filled before the locks are taken. Under both ring locks no
+ * packet can come in, so that only what came since has to be added before the
+ * array becomes the ring's.
+ *
+ * Return: 0, or -ENOMEM: nothing was changed.
+ */
+int tapmig_queue_handover(struct tapmig_queue *q, struct tapmig_handover *ho)
+{
+	int want = tapmig_queue_entries(q);
+	struct tapmig_hold *h = q->hold;
+	u64 packets = 0, bytes = 0;
+	struct ptr_ring *r = q->ring;
+	struct tapmig_list more = {};
+	void **array, **old, **larger;
+	unsigned long flags;
+	int size, n = 0;
+	s64 locked;
+	bool done;
+
+	lockdep_assert_held(&h->lock);
+
+	if (!q->file)
+		return 0;
+	if (!q->frozen) {
+		/* A second try: this one was handed over by the first. */
+		ho->delivered += tapmig_queue_produce(q, &q->out, INT_MAX);
+		return q->out.count ? -ENOMEM : 0;
+	}
+	size = want;
+	if (q->out.count + 2 * TAPMIG_LOCKED_PACKETS > want / 2)
+		size += q->out.count + 2 * TAPMIG_LOCKED_PACKETS;
+	array = tapmig_array_alloc(size);
+	if (!array)
+		return -ENOMEM;
+	packets = q->out.count;
+	bytes = q->out.bytes;
+	n = tapmig_array_fill(array, n, &q->out, ho);
+
+	do {
+		/* Outside the locks as long as there is much. */
+		for (;;) {
+			tapmig_queue_drain(q);
+			spin_lock_irqsave(&h->pkt_lock, flags);
+			if (h->fresh.count > TAPMIG_LOCKED_PACKETS)
+				tapmig_queue_take_fresh(q, &more);
+			spin_unlock_irqrestore(&h->pkt_lock, flags);
+			if (!more.count)
+				break;
+			if (n + more.count + 2 * TAPMIG_LOCKED_PACKETS >
+			    size) {
+				size = n + more.count + want +
+				       2 * TAPMIG_LOCKED_PACKETS;
+				/* No way back: the array has the packets. */
+				larger = kvcalloc(size, sizeof(void *),
+						  GFP_KERNEL_ACCOUNT |
+						  __GFP_NOFAIL);
+				memcpy(larger, array, n * sizeof(void *));
+				kvfree(array);
+				array = larger;
+			}
+			packets += more.count;
+			bytes += more.bytes;
+			n = tapmig_array_fill(array, n, &more, ho);
+		}
+
+		done = false;
+		old = array;
+		spin_lock_bh(&r->consumer_lock);
+		spin_lock(&r->producer_lock);
+		locked = ktime_get_ns();
+		if (__tapmig_queue_drain(q)) {
+			spin_lock_irqsave(&h->pkt_lock, flags);
+			if (h->fresh.count <= 2 * TAPMIG_LOCKED_PACKETS &&
+			    n + h->fresh.count < size) {
+				tapmig_queue_take_fresh(q, &more);
+				done = true;
+			}
+			spin_unlock_irqrestore(&h->pkt_lock, flags);
+		}
+		if (done) {
+			packets += more.count;
+			bytes += more.bytes;
+			n = tapmig_array_fill(array, n, &more, ho);
+			old = tapmig_ring_swap(r, array, size, n);
+			q->frozen = false;
+			q->grown = size > want ? array : NULL;
+			q->want_entries = want;
+		}
+		locked = ktime_get_ns() - locked;
+		spin_unlock(&r->producer_lock);
+		spin_unlock_bh(&r->consumer_lock);
+		ho->locked_ns = max(ho->locked_ns, locked);
+	} while (!done);
+
+	kvfree(old);
+	tapmig_hold_uncharge(h, packets, bytes);
+	ho->delivered += n;
+	tapmig_queue_wake(q);
+	return 0;
+}
+
+/**
+ * tapmig_queue_produce - put late packets at the tail of the ring
+ * @q: the queue, not frozen
+ * @l: the packets; what does not fit stays
+ * @max_entries: how far the ring may be enlarged
+ *
+ * Return: how many were put there.
+ */
+u32 tapmig_queue_produce(struct tapmig_queue *q, struct tapmig_list *l,
+			 u32 max_entries)
+{
+	struct ptr_ring *r = q->ring;
+	u64 bytes = l->bytes;
+	u64 done, was = l->count;
+	struct tapmig_pkt *p;
+	u32 want;
+
+	lockdep_assert_held(&q->hold->lock);
+
+	if (!q->file)
+		return 0;
+	do {
+		done = 0;
+		spin_lock_bh(&r->producer_lock);
+		while (l->head && !__ptr_ring_full(r)) {
+			p = tapmig_list_pop(l);
+			__ptr_ring_produce(r, tapmig_pkt_release(p));
+			done++;
+		}
+		want = min_t(u64, max_entries, r->size + l->count +
+			     TAPMIG_LOCKED_PACKETS);
+		spin_unlock_bh(&r->producer_lock);
+	} while (l->head && want > READ_ONCE(r->size) &&
+		 !tapmig_queue_grow(q, want));
+
+	done = was - l->count;
+	if (done) {
+		tapmig_hold_uncharge(q->hold, done, bytes - l->bytes);
+		tapmig_queue_wake(q);
+	}
+	return done;
+}
+
+/* Where does what the device sends to queue @txq come out. */
+static struct tapmig_queue *tapmig_probe(struct tapmig_hold *h, u16 txq)
+{
+	struct net_device *dev = h->dev;
+	struct tapmig_queue *q, *res;
+	struct sk_buff *skb;
+
+	skb = alloc_skb(ETH_ZLEN, GFP_KERNEL);
+	if (!skb)
+		return NULL;
+	skb_put_zero(skb, ETH_ZLEN);
+	skb_reset_mac_header(skb);
+	eth_broadcast_addr(eth_hdr(skb)->h_dest);
+	skb->protocol = htons(ETH_P_802_EX1);
+	eth_hdr(skb)->h_proto = skb->protocol;
+	skb_set_network_header(skb, ETH_HLEN);
+	skb->dev = dev;
+	skb_set_queue_mapping(skb, txq);
+
+	spin_lock_irq(&h->pkt_lock);
+	/* Our own reference: the address must not be another packet's. */
+	h->probe = skb_get(skb);
+	h->probe_queue = NULL;
+	spin_unlock_irq(&h->pkt_lock);
+
+	local_bh_disable();
+	dev->netdev_ops->ndo_start_xmit(skb, dev);
+	local_bh_enable();
+	list_for_each_entry(q, &h->queues, node)
+		tapmig_queue_drain(q);
+
+	spin_lock_irq(&h->pkt_lock);
+	skb = h->probe;
+	res = h->probe_queue;
+	h->probe = NULL;
+	spin_unlock_irq(&h->pkt_lock);
+	/* The ring's reference is ours now, if it got there. */
+	if (res)
+		kfree_skb(skb);
+	kfree_skb(skb);
+	return res;
+}
+
+/**
+ * tapmig_queues_map - find out which queue has which index in the device
+ * @h: the hold, all its queues frozen
+ *
+ * tun does not tell the index of an open file, and reorders its queues when
+ * one is disabled. While all queues are frozen nothing that is sent can reach
+ * a reader, so a packet is sent to each index to see where it comes out. This
+ * is not possible when the device has queues that the hold has not; then the
+ * indices that the owner gave are believed. They are too when the device
+ * filters the probe.
+ */
+void tapmig_queues_map(struct tapmig_hold *h)
+{
+	unsigned int i, nr, seen = 0;
+	struct tapmig_queue *q;
+
+	ASSERT_RTNL();
+	lockdep_assert_held(&h->lock);
+
+	if (!h->dev)
+		return;
+	nr = h->dev->real_num_tx_queues;
+	list_for_each_entry(q, &h->queues, node) {
+		if (q->is_tap)
+			q->txq = tapmig_tap_queue(q)->enabled ?
+				 tapmig_tap_queue(q)->queue_index : -1;
+		else
+			q->txq = -1;
+		seen += q->txq >= 0;
+	}
+	if (!seen && nr <= h->nr_queues && nr > 1) {
+		for (i = 0; i < nr; i++) {
+			q = tapmig_probe(h, i);
+			if (q) {
+				q->txq = i;
+				seen++;
+			}
+		}
+	} else if (!seen && nr == 1 && h->nr_queues > 1) {
+		q = tapmig_probe(h, 0);
+		if (q) {
+			q->txq = 0;
+			seen++;
+		}
+	}
+	if (!seen) {
+		list_for_each_entry(q, &h->queues, node)
+			q->txq = q->index < nr ? q->index : -1;
+	}
+}
+
+static struct tapmig_queue *tapmig_queue_by_txq(struct tapmig_hold *h, int txq)
+{
+	struct tapmig_queue *q, *enabled = NULL, *any = NULL;
+
+	list_for_each_entry(q, &h->queues, node) {
+		if (q->txq == txq)
+			return q;
+		if (!enabled && q->txq >= 0)
+			enabled = q;
+		if (!any)
+			any = q;
+	}
+	return enabled ?: any;
+}
+
+/* As tap_get_queue() does for a packet without a recorded queue. */
+static int tapmig_tap_select(struct tapmig_queue *q, struct sk_buff *skb)
+{
+	struct tap_dev *tap;
+	int nr = 0;
+	u32 hash;
+
+	rcu_read_lock();
+	tap = rcu_dereference(tapmig_tap_queue(q)->tap);
+	if (tap)
+		nr = READ_ONCE(tap->numvtaps);
+	rcu_read_unlock();
+	if (nr < 2)
+		return 0;
+	/* Not the hash of another host. */
+	skb_clear_hash(skb);
+	hash = skb_get_hash(skb);
+	return hash ? hash % nr : 0;
+}
+
+/**
+ * tapmig_queue_select - the queue to which the device would send a packet
+ * @h: the hold, mapped by tapmig_queues_map()
+ * @skb: the packet, or NULL: one without a flow
+ *
+ * Return: the queue.
+ */
+struct tapmig_queue *tapmig_queue_select(struct tapmig_hold *h,
+					 struct sk_buff *skb)
+{
+	const struct net_device_ops *ops;
+	struct tapmig_queue *q;
+	int txq = 0;
+
+	lockdep_assert_held(&h->lock);
+
+	q = list_first_entry(&h->queues, struct tapmig_queue, node);
+	if (h->nr_queues == 1 || !h->dev || !skb)
+		return tapmig_queue_by_txq(h, 0);
+
+	if (q->is_tap) {
+		txq = tapmig_tap_select(q, skb);
+	} else if (READ_ONCE(h->dev->real_num_tx_queues) > 1) {
+		ops = h->dev->netdev_ops;
+		local_bh_disable();
+		txq = ops->ndo_select_queue(h->dev, skb, NULL);
+		local_bh_enable();
+	}
+	return tapmig_queue_by_txq(h, txq);
+}
+
+/* As tap_handle_frame() prepares a packet for its ring. */
+static struct sk_buff *tapmig_tap_adapt(struct tapmig_queue *q,
+					struct sk_buff *skb)
+{
+	netdev_features_t features = NETIF_F_GSO | NETIF_F_SG |
+				     NETIF_F_FRAGLIST;
+	struct sk_buff *segs;
+	struct tap_dev *tap;
+
+	tap = rtnl_dereference(tapmig_tap_queue(q)->tap);
+	if (tap && (tapmig_tap_queue(q)->flags & IFF_VNET_HDR))
+		features |= tap->tap_features;
+	if (netif_needs_gso(skb, features)) {
+		segs = __skb_gso_segment(skb, features, false);
+		if (IS_ERR(segs))
+			goto drop;
+		if (segs) {
+			consume_skb(skb);
+			return segs;
+		}
+	} else if (skb->ip_summed == CHECKSUM_PARTIAL &&
+		   !(features & NETIF_F_CSUM_MASK) &&
+		   skb_checksum_help(skb)) {
+		goto drop;
+	}
+	return skb;
+
+drop:
+	kfree_skb(skb);
+	return NULL;
+}
+
+/**
+ * tapmig_queue_adapt - make an imported packet such as the device would have
+ *	got it from its own host: segmented and with checksums as far as it
+ *	has no offload for them
+ * @h: the hold
+ * @p: the packet, an skb; consumed
+ * @out: list to which the result is added
+ *
+ * Return: 0, or -ENOMEM: the packet is lost.
+ */
+int tapmig_queue_adapt(struct tapmig_hold *h, struct tapmig_pkt *p,
+		       struct tapmig_list *out)
+{
+	struct sk_buff *skb = tapmig_pkt_skb(p), *next;
+	struct tapmig_pkt saved = *p;
+	struct tapmig_queue *q;
+	bool again;
+
+	ASSERT_RTNL();
+
+	if (!h->dev)
+		goto out;
+	q = list_first_entry(&h->queues, struct tapmig_queue, node);
+	skb->dev = h->dev;
+	if (q->is_tap) {
+		skb = tapmig_tap_adapt(q, skb);
+	} else {
+		skb->next = NULL;
+		local_bh_disable();
+		skb = validate_xmit_skb_list(skb, h->dev, &again);
+		local_bh_enable();
+	}
+	if (!skb)
+		return -ENOMEM;
+out:
+	for (; skb; skb = next) {
+		next = skb->next;
+		skb_mark_not_on_list(skb);
+		p = tapmig_pkt_init(skb);
+		p->seq = saved.seq;
+		p->sub = saved.sub;
+		p->subs = saved.subs;
+		p->time = saved.time;
+		p->queue = saved.queue;
+		tapmig_list_add_tail(out, p);
+	}
+	return 0;
+}
+
+/* Name of the device of a tun file, as its fdinfo shows it. */
+static int tapmig_tun_ifname(struct file *file, char *name)
+{
+	char buf[IFNAMSIZ + 16] = {};
+	struct seq_file m = {
+		.buf = buf,
+		.size = sizeof(buf) - 1,
+	};
+	char *s;
+
+	if (!file->f_op->show_fdinfo)
+		return -EOPNOTSUPP;
+	file->f_op->show_fdinfo(&m, file);
+	s = strchr(buf, '\t');
+	if (!s)
+		return -EBADFD;
+	strscpy(name, strim(s + 1), IFNAMSIZ);
+	return *name ? 0 : -EBADFD;
+}
+
+/*
+ * The device of a tun file. Its name is looked up where the creator of the
+ * hold is, and where the file was opened.
+ */
+static struct net_device *tapmig_tun_dev(struct tapmig_hold *h,
+					 struct socket *sock, const char *name)
+{
+	struct net *nets[] = { h->net, sock_net(sock->sk) };
+	struct net_device *dev;
+	int i;
+
+	ASSERT_RTNL();
+
+	if (h->want_ifindex) {
+		dev = __dev_get_by_index(h->net, h->want_ifindex);
+		return dev && !strcmp(dev->name, name) ? dev : NULL;
+	}
+	for (i = 0; i < ARRAY_SIZE(nets); i++) {
+		dev = __dev_get_by_name(nets[i], name);
+		if (dev && dev->rtnl_link_ops &&
+		    !strcmp(dev->rtnl_link_ops->kind, "tun"))
+			return dev;
+	}
+	return NULL;
+}
+
+static struct socket *tapmig_file_socket(struct file *file, bool *is_tap,
+					 struct ptr_ring **ring)
+{
+	struct socket *sock;
+
+	sock = tun_get_socket(file);
+	*is_tap = IS_ERR(sock);
+	if (*is_tap)
+		sock = tap_get_socket(file);
+	if (IS_ERR(sock))
+		return PTR_ERR(sock) == -EINVAL ? ERR_PTR(-ENOTSOCK) : sock;
+	*ring = *is_tap ? tap_get_ptr_ring(file) : tun_get_tx_ring(file);
+	return IS_ERR(*ring) ? ERR_CAST(*ring) : sock;
+}
+
+/* Under tapmig_queues_lock. */
+static struct tapmig_queue *tapmig_queue_find(struct file *file)
+{
+	struct tapmig_queue *q;
+
+	hash_for_each_possible(tapmig_queues, q, by_file, (unsigned long)file)
+		if (q->file == file)
+			return q;
+	return NULL;
+}
+
+/**
+ * tapmig_queue_find_hold - the hold that has a queue
+ * @file: the open queue
+ *
+ * Return: the hold, referenced, or NULL.
+ */
+struct tapmig_hold *tapmig_queue_find_hold(struct file *file)
+{
+	struct tapmig_hold *h = NULL;
+	struct tapmig_queue *q;
+
+	mutex_lock(&tapmig_queues_lock);
+	q = tapmig_queue_find(file);
+	if (q && refcount_inc_not_zero(&q->hold->ref))
+		h = q->hold;
+	mutex_unlock(&tapmig_queues_lock);
+	return h;
+}
+
+/* Keep the queues sorted by index; refuse an index that is taken. */
+static int tapmig_queue_insert(struct tapmig_hold *h, struct tapmig_queue *q)
+{
+	struct tapmig_queue *pos;
+	int err = 0;
+
+	list_for_each_entry(pos, &h->queues, node) {
+		if (pos->index == q->index)
+			return -EEXIST;
+		if (pos->index > q->index)
+			break;
+	}
+	mutex_lock(&tapmig_queues_lock);
+	if (tapmig_queue_find(q->file))
+		err = -EEXIST;
+	else
+		hash_add(tapmig_queues, &q->by_file, (unsigned long)q->file);
+	mutex_unlock(&tapmig_queues_lock);
+	if (err)
+		return err;
+	list_add_tail(&q->node, &pos->node);
+	h->nr_queues++;
+	return 0;
+}
+
+static void tapmig_queue_add_hook(struct tapmig_queue *q)
+{
+	wait_queue_head_t *wq = sk_sleep(q->sock->sk);
+	unsigned long flags;
+
+	/*
+	 * By hand: what add_wait_queue_priority() sets differs between
+	 * kernels. We have to be first, and exclusive, to end the walk.
+	 */
+	init_waitqueue_func_entry(&q->hook, tapmig_queue_hook);
+	q->hook.flags = WQ_FLAG_EXCLUSIVE | WQ_FLAG_PRIORITY;
+	spin_lock_irqsave(&wq->lock, flags);
+	__add_wait_queue(wq, &q->hook);
+	spin_unlock_irqrestore(&wq->lock, flags);
+}
+
+/**
+ * tapmig_queue_add - make a queue one of a hold
+ * @h: the hold
+ * @file: the open queue; referenced on success
+ * @index: its index in the device
+ *
+ * Return: 0; -ENOTSOCK: not a TAP queue; -EBADFD: not attached; -ESHUTDOWN;
+ * -ENOSPC: no entries, or too many queues; -EEXIST; -EXDEV: of another device
+ * than the hold's; -ENODEV: its device is not found; -EBUSY: not ARMED.
+ */
+int tapmig_queue_add(struct tapmig_hold *h, struct file *file, u16 index)
+{
+	char name[IFNAMSIZ] = "";
+	struct tap_dev *tap = NULL;
+	struct net_device *dev;
+	struct tapmig_queue *q;
+	bool is_tap, shut;
+	struct socket *sock;
+	struct ptr_ring *r;
+	int err;
+
+	sock = tapmig_file_socket(file, &is_tap, &r);
+	if (IS_ERR(sock))
+		return PTR_ERR(sock);
+
+	shut = READ_ONCE(sock->sk->sk_shutdown) & RCV_SHUTDOWN;
+	if (shut)
+		return -ESHUTDOWN;
+	if (!is_tap) {
+		err = tapmig_tun_ifname(file, name);
+		if (err)
+			return err;
+	}
+
+	q = kzalloc(sizeof(*q), GFP_KERNEL_ACCOUNT);
+	if (!q)
+		return -ENOMEM;
+	q->hold = h;
+	q->sock = sock;
+	q->ring = r;
+	q->is_tap = is_tap;
+	q->index = index;
+	q->txq = index;
+	q->file = file;
+	INIT_WORK(&q->drain_work, tapmig_queue_drain_work);
+
+	rtnl_lock();
+	mutex_lock(&h->lock);
+	err = -EBUSY;
+	if (h->gone || h->state != TAPMIG_STATE_ARMED)
+		goto unlock;
+	err = -ENOSPC;
+	if (h->nr_queues == TAPMIG_MAX_QUEUES || !READ_ONCE(r->size))
+		goto unlock;
+	if (is_tap) {
+		tap = rtnl_dereference(tapmig_tap_queue(q)->tap);
+		dev = tap ? tap->dev : NULL;
+		err = -ESHUTDOWN;
+		if (!dev)
+			goto unlock;
+		err = -EXDEV;
+		if (h->want_ifindex && (!net_eq(dev_net(dev), h->net) ||
+					dev->ifindex != h->want_ifindex))
+			goto unlock;
+	} else {
+		err = -ESHUTDOWN;
+		if (tapmig_queue_shut_down(q))
+			goto unlock;
+		dev = tapmig_tun_dev(h, sock, name);
+		err = h->want_ifindex ? -EXDEV : -ENODEV;
+		if (!dev)
+			goto unlock;
+	}
+	err = -EXDEV;
+	if (h->dev && h->dev != dev)
+		goto unlock;
+
+	err = tapmig_queue_insert(h, q);
+	if (err)
+		goto unlock;
+	get_file(file);
+	if (!h->dev) {
+		h->dev = dev;
+		netdev_hold(dev, &h->dev_tracker, GFP_KERNEL);
+		h->link_type = dev->type == ARPHRD_ETHER ?
+			       TAPMIG_LINK_TYPE_ETHERNET :
+			       TAPMIG_LINK_TYPE_RAW_IP;
+	}
+	tapmig_queue_add_hook(q);
+	q = NULL;
+unlock:
+	mutex_unlock(&h->lock);
+	rtnl_unlock();
+	kfree(q);
+	return err;
+}
+
+/**
+ * tapmig_queue_leave - let a queue go
+ * @q: the queue, not frozen; stays in its hold, with file == NULL
+ */
+void tapmig_queue_leave(struct tapmig_queue *q)
+{
+	struct file *file = q->file;
+
+	lockdep_assert_held(&q->hold->lock);
+
+	if (!file)
+		return;
+	tapmig_queue_restore(q);
+	remove_wait_queue(sk_sleep(q->sock->sk), &q->hook);
+	mutex_lock(&tapmig_queues_lock);
+	hash_del(&q->by_file);
+	q->file = NULL;
+	mutex_unlock(&tapmig_queues_lock);
+	fput(file);
+}

@@ -1,0 +1,331 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The hand-over of held packets to the readers.
+ *
+ * Imported packets come first, in the order of their numbers over all queues
+ * of the source; then what this host captured. Each queue gets its share in
+ * one step that no packet can get into. rtnl is held all the while, so that
+ * queues are neither enabled, disabled nor resized, and the device stays.
+ */
+#include <linux/rtnetlink.h>
+#include <linux/sched/signal.h>
+
+#include "hold.h"
+#include "trace.h"
+
+/* When there was no memory for a ring. */
+#define TAPMIG_THAW_RETRY	msecs_to_jiffies(10)
+
+/* Has a thaw to wait until the peer says that all is here. */
+static bool tapmig_thaw_must_wait(const struct tapmig_hold *h)
+{
+	return (h->flags & TAPMIG_HOLD_FLAGS_PEER) &&
+	       h->role == TAPMIG_ROLE_STANDBY && !h->in_step &&
+	       h->wait_import_ms != U32_MAX;
+}
+
+/**
+ * tapmig_handover_drops - is a packet not to be delivered after all
+ * @ho: the hand-over
+ * @p: the packet; may be called under ring locks
+ *
+ * Return: true if so; it is counted then.
+ */
+bool tapmig_handover_drops(struct tapmig_handover *ho, struct tapmig_pkt *p)
+{
+	struct tapmig_hold *h = ho->hold;
+
+	if (p->flags & TAPMIG_PKT_CHECKED)
+		return false;
+	p->flags |= TAPMIG_PKT_CHECKED;
+	if (tapmig_import_own_address(h, p)) {
+		h->counts.own_address++;
+		return true;
+	}
+	if (!ho->table || !tapmig_dedup_applies(h->dedup, h->link_type, p))
+		return false;
+	if (!(p->flags & TAPMIG_PKT_HASHED))
+		tapmig_dedup_hash(p);
+	if (!tapmig_dedup_take(ho->table, p))
+		return false;
+	h->counts.flooded++;
+	return true;
+}
+
+static bool tapmig_before(const struct tapmig_pkt *a,
+			  const struct tapmig_pkt *b)
+{
+	return a->seq != b->seq ? a->seq < b->seq : a->sub <= b->sub;
+}
+
+/* Merge two sorted chains. */
+static struct tapmig_pkt *tapmig_merge(struct tapmig_pkt *a,
+				       struct tapmig_pkt *b)
+{
+	struct tapmig_pkt *merged, **pos;
+
+	for (pos = &merged; a && b; pos = &(*pos)->next) {
+		if (tapmig_before(a, b)) {
+			*pos = a;
+			a = a->next;
+		} else {
+			*pos = b;
+			b = b->next;
+		}
+	}
+	*pos = a ?: b;
+	return merged;
+}
+
+/* Sort a list by number: merge its runs, of which there mostly are few. */
+static void tapmig_list_sort(struct tapmig_list *l)
+{
+	struct tapmig_pkt *parts[48] = {}, *p = l->head, *run, *next;
+	struct tapmig_list sorted = {};
+	int i;
+
+	while (p) {
+		run = p;
+		while (p->next && tapmig_before(p, p->next))
+			p = p->next;
+		next = p->next;
+		p->next = NULL;
+		for (i = 0; parts[i]; i++) {
+			run = tapmig_merge(parts[i], run);
+			parts[i] = NULL;
+		}
+		parts[i] = run;
+		p = next;
+		cond_resched();
+	}
+	for (run = NULL, i = 0; i < ARRAY_SIZE(parts); i++)
+		if (parts[i])
+			run = tapmig_merge(parts[i], run);
+	for (; run; run = next) {
+		next = run->next;
+		tapmig_list_add_tail(&sorted, run);
+	}
+	*l = sorted;
+}
+
+/*
+ * Look up table of the imports that a captured frame can be a copy of. It has
+ * clones: the imports themselves may be with a reader before the last captured
+ * frame has been compared.
+ */
+static int tapmig_handover_table(struct tapmig_handover *ho)
+{
+	struct tapmig_hold *h = ho->hold;
+	struct tapmig_pkt *p, *copy;
+	struct sk_buff *skb;
+
+	if (h->dedup == TAPMIG_DEDUP_OFF || !h->imports.count)
+		return 0;
+	ho->table = tapmig_dedup_alloc(h->imports.count);
+	if (!ho->table)
+		return -ENOMEM;
+	for (p = h->imports.head; p; p = p->next) {
+		if (!tapmig_dedup_applies(h->dedup, h->link_type, p))
+			continue;
+		skb = skb_clone(tapmig_pkt_skb(p), GFP_KERNEL);
+		if (!skb)
+			return -ENOMEM;
+		copy = tapmig_pkt_init(skb);
+		tapmig_list_add_tail(&ho->copies, copy);
+		tapmig_dedup_hash(copy);
+		tapmig_dedup_add(ho->table, copy);
+		cond_resched();
+	}
+	return 0;
+}
+
+/* Give each import to the queue to which this device would send it. */
+static void tapmig_handover_imports(struct tapmig_hold *h)
+{
+	struct tapmig_list adapted;
+	struct tapmig_queue *q;
+	struct tapmig_pkt *p;
+	u64 bytes;
+
+	while ((p = tapmig_list_pop(&h->imports))) {
+		bytes = p->truesize;
+		tapmig_list_init(&adapted);
+		q = tapmig_queue_select(h, tapmig_pkt_skb(p));
+		if (tapmig_queue_adapt(h, p, &adapted))
+			h->counts.lost++;
+		tapmig_hold_uncharge(h, 1, bytes);
+		tapmig_hold_charge_all(h, adapted.count, adapted.bytes);
+		for (p = adapted.head; p; p = p->next)
+			p->flags |= TAPMIG_PKT_CHECKED;
+		tapmig_list_splice(&q->out, &adapted);
+		cond_resched();
+	}
+}
+
+static struct tapmig_queue *tapmig_queue_by_index(struct tapmig_hold *h,
+						  u16 index)
+{
+	struct tapmig_queue *q;
+
+	list_for_each_entry(q, &h->queues, node)
+		if (q->index == index)
+			return q;
+	return NULL;
+}
+
+/* Captured packets stay in their queues, unless those are disabled. */
+static void tapmig_handover_captured(struct tapmig_handover *ho)
+{
+	struct tapmig_hold *h = ho->hold;
+	struct tapmig_queue *q = NULL;
+	struct tapmig_pkt *p;
+
+	h->seek_hint = NULL;
+	while ((p = tapmig_list_pop(&h->captured))) {
+		if (tapmig_handover_drops(ho, p)) {
+			tapmig_hold_uncharge(h, 1, p->truesize);
+			tapmig_list_add_tail(&ho->drop, p);
+			continue;
+		}
+		if (!q || q->index != p->queue)
+			q = tapmig_queue_by_index(h, p->queue);
+		if (q->txq < 0)
+			q = tapmig_queue_select(h, tapmig_pkt_is_xdp(p) ?
+						   NULL : tapmig_pkt_skb(p));
+		tapmig_list_add_tail(&q->out, p);
+		cond_resched();
+	}
+}
+
+/* Is more to come from the peer. */
+static bool tapmig_peer_pending(struct tapmig_hold *h)
+{
+	return h->importing || (tapmig_thaw_must_wait(h) && !h->import_begun);
+}
+
+/**
+ * tapmig_handover - hand all packets over, and end the freeze
+ * @h: the hold, THAWING
+ *
+ * Return: 0; -ENOMEM: still THAWING, nothing lost, try again.
+ */
+int tapmig_handover(struct tapmig_hold *h)
+{
+	struct tapmig_handover ho = { .hold = h };
+	s64 start = ktime_get_ns();
+	struct tapmig_queue *q;
+	int err;
+
+	ASSERT_RTNL();
+	lockdep_assert_held(&h->lock);
+
+	spin_lock_irq(&h->pkt_lock);
+	h->trimming = false;
+	spin_unlock_irq(&h->pkt_lock);
+	tapmig_queues_map(h);
+	tapmig_hold_settle(h);
+	if (!h->imports_sorted) {
+		tapmig_list_sort(&h->imports);
+		h->imports_sorted = true;
+	}
+	err = tapmig_handover_table(&ho);
+	if (err)
+		goto free_table;
+
+	tapmig_handover_imports(h);
+	tapmig_handover_captured(&ho);
+	list_for_each_entry(q, &h->queues, node) {
+		err = tapmig_queue_handover(q, &ho);
+		if (err)
+			break;
+	}
+
+free_table:
+	tapmig_dedup_free(ho.table);
+	tapmig_list_free(&ho.copies);
+	tapmig_list_free(&ho.drop);
+	h->counts.delivered += ho.delivered;
+	h->thaw_irqoff_ns = ho.locked_ns;
+	h->thaw_wait_ns = start - h->thaw_asked_at;
+	h->thaw_ns = ktime_get_ns() - start;
+	if (err)
+		return err;
+
+	trace_tapmig_thaw(h, ho.delivered);
+	h->thawed_at = ktime_get_ns();
+	h->prepared = false;
+	h->deadline = 0;
+	h->flags &= ~TAPMIG_HOLD_FLAGS_DETACHED;
+	if (tapmig_peer_pending(h)) {
+		/* The end of LIVE, if the peer never says so. */
+		tapmig_hold_start_deadline(h);
+		tapmig_hold_set_state(h, TAPMIG_STATE_LIVE);
+	} else {
+		tapmig_hold_set_state(h, TAPMIG_STATE_ARMED);
+	}
+	tapmig_hold_queue_settle(h);
+	return 0;
+}
+
+/**
+ * tapmig_thaw_work - the hand-over is due
+ * @work: hold->thaw_work
+ */
+void tapmig_thaw_work(struct work_struct *work)
+{
+	struct tapmig_hold *h = container_of(to_delayed_work(work),
+					     struct tapmig_hold, thaw_work);
+
+	rtnl_lock();
+	mutex_lock(&h->lock);
+	if (!h->gone && h->state == TAPMIG_STATE_THAWING &&
+	    tapmig_handover(h) == -ENOMEM)
+		tapmig_hold_queue_work(h, &h->thaw_work, TAPMIG_THAW_RETRY);
+	mutex_unlock(&h->lock);
+	rtnl_unlock();
+	tapmig_hold_put(h);
+}
+
+/**
+ * tapmig_thaw - begin to thaw a hold
+ * @h: the hold
+ * @extack: where to say why not, or NULL
+ *
+ * Return: 0; -EBUSY: not FROZEN; -ENODEV: dead.
+ */
+int tapmig_thaw(struct tapmig_hold *h, struct netlink_ext_ack *extack)
+{
+	unsigned long delay = 0;
+	int err = 0;
+
+	mutex_lock(&h->lock);
+	if (h->gone || h->state != TAPMIG_STATE_FROZEN) {
+		err = tapmig_hold_refuse(h, extack);
+		goto unlock;
+	}
+	h->thaw_asked_at = ktime_get_ns();
+	if (tapmig_thaw_must_wait(h))
+		delay = msecs_to_jiffies(h->wait_import_ms);
+	tapmig_hold_queue_work(h, &h->thaw_work, delay);
+	tapmig_hold_set_state(h, TAPMIG_STATE_THAWING);
+unlock:
+	mutex_unlock(&h->lock);
+	return err;
+}
+
+/**
+ * tapmig_thaw_wait - wait until a hold is no longer THAWING
+ * @h: the hold
+ *
+ * Return: 0; -ERESTARTSYS: a signal came; -ENODEV: it died.
+ */
+int tapmig_thaw_wait(struct tapmig_hold *h)
+{
+	int err;
+
+	err = wait_event_interruptible(h->wq, READ_ONCE(h->state) !=
+					      TAPMIG_STATE_THAWING);
+	if (err)
+		return err;
+	return READ_ONCE(h->state) == TAPMIG_STATE_DEAD ? -ENODEV : 0;
+}
