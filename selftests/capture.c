@@ -1,0 +1,870 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What arrives at a frozen queue: all of it is held, in order, as it was, or
+ * counted.
+ */
+#include "lib.h"
+
+#include <linux/bpf.h>
+#include <linux/if_tun.h>
+#include <netinet/in.h>
+#include <sys/syscall.h>
+
+#include "kselftest_harness.h"
+
+#define FLOWS	8
+
+/* Send @count frames of each flow, by turns. */
+static __u64 send_round(struct nic *n, int tx, __u64 *seq, unsigned int count)
+{
+	__u8 buf[FRAME_LEN];
+	unsigned int i, f;
+
+	for (i = 0; i < count; i++) {
+		for (f = 0; f < FLOWS; f++) {
+			frame_udp(n, buf, sizeof(buf), f, *seq);
+			tx_send(tx, buf, sizeof(buf));
+		}
+		++*seq;
+	}
+	return (__u64)count * FLOWS;
+}
+
+/* True if the export holds numbers @first to @first + @count - 1. */
+static bool in_sequence(const struct pkts *p, __u64 first, int count)
+{
+	int i;
+
+	if (p->n != count || p->broken)
+		return false;
+	for (i = 0; i < count; i++)
+		if (p->v[i].seq != first + i)
+			return false;
+	return true;
+}
+
+/* --- every kind of queue ------------------------------------------------ */
+
+FIXTURE(queue) {
+	struct nic n;
+	int tx;
+	int hold;
+};
+
+FIXTURE_VARIANT(queue) {
+	enum nic_kind kind;
+	int hdr;
+	int queues;
+};
+
+#define QUEUE(NAME, KIND, HDR, QUEUES)					\
+FIXTURE_VARIANT_ADD(queue, NAME) {					\
+	.kind = KIND,							\
+	.hdr = HDR,							\
+	.queues = QUEUES,						\
+}
+#define QUEUE_SIZES(name, KIND)						\
+	QUEUE(name##_hdr0, KIND, 0, 1);					\
+	QUEUE(name##_hdr10, KIND, 10, 1);				\
+	QUEUE(name##_hdr12, KIND, 12, 1);				\
+	QUEUE(name##_hdr0_mq, KIND, 0, 4);				\
+	QUEUE(name##_hdr10_mq, KIND, 10, 4);				\
+	QUEUE(name##_hdr12_mq, KIND, 12, 4)
+
+QUEUE_SIZES(tap, TAP);
+QUEUE(tap_hdr24, TAP, 24, 1);
+QUEUE(tap_hdr24_mq, TAP, 24, 4);
+QUEUE_SIZES(tun, TUN);
+QUEUE(tun_hdr24, TUN, 24, 1);
+QUEUE_SIZES(macvtap, MACVTAP);
+QUEUE(ipvtap_hdr12, IPVTAP, 12, 1);
+QUEUE(ipvtap_hdr12_mq, IPVTAP, 12, 4);
+
+FIXTURE_SETUP(queue)
+{
+	netns_new();
+	if (!nic_try_open(&self->n, variant->kind, variant->hdr,
+			  variant->queues))
+		SKIP(return, "not in this kernel");
+	self->tx = tx_open(self->n.tx_ifindex, TX_BYPASS);
+	self->hold = hold_new(&self->n, NULL);
+}
+
+FIXTURE_TEARDOWN(queue)
+{
+}
+
+TEST_F(queue, freeze_hides_thaw_returns_all_in_order)
+{
+	struct tally t = {};
+	struct tapmig_info i;
+	__u64 seq = 0, sent = 0, held;
+
+	/* Before the freeze, partly read. */
+	sent += send_round(&self->n, self->tx, &seq, 2);
+	ASSERT_TRUE(nic_wait(&self->n, &t, sent));
+	held = send_round(&self->n, self->tx, &seq, 5);
+	ASSERT_TRUE(nic_poll(&self->n, WAIT_MS));
+
+	ASSERT_EQ(0, hold_freeze(self->hold));
+	EXPECT_FALSE(nic_poll(&self->n, 0));
+	EXPECT_EQ(0, nic_drain(&self->n, &t));
+	held += send_round(&self->n, self->tx, &seq, 20);
+	sent += held;
+	ASSERT_TRUE(hold_wait_captured(self->hold, held));
+	EXPECT_FALSE(nic_poll(&self->n, 0));
+	EXPECT_EQ(0, nic_drain(&self->n, &t));
+	i = info_of(self->hold);
+	EXPECT_EQ(held, i.held_packets);
+	EXPECT_EQ(TAPMIG_SEQ_FIRST + held - 1, i.highest_seq);
+	EXPECT_LE(held * FRAME_LEN, i.held_bytes);
+	EXPECT_EQ(0, i.dropped);
+	EXPECT_NE(0, i.frozen_ns);
+
+	ASSERT_EQ(0, hold_thaw_wait(self->hold));
+	EXPECT_EQ(TAPMIG_STATE_ARMED, info_of(self->hold).state);
+	/* Directly behind them. */
+	sent += send_round(&self->n, self->tx, &seq, 3);
+	ASSERT_TRUE(nic_wait(&self->n, &t, sent));
+	EXPECT_EQ(sent, t.got);
+	EXPECT_TRUE(tally_clean(&t))
+		TH_LOG("gaps %llu repeats %llu strange %llu", t.gaps,
+		       t.repeats, t.strange);
+	i = info_of(self->hold);
+	EXPECT_EQ(held, i.delivered);
+	EXPECT_EQ(0, i.held_packets);
+	EXPECT_EQ(0, i.held_bytes);
+	EXPECT_EQ(0, hold_balance(&i));
+}
+
+TEST_F(queue, export_shows_what_is_held)
+{
+	struct hold_nl h;
+	struct tally t = {};
+	struct pkts p;
+	struct nl nl;
+	__u64 seq = 0, n, f[FLOWS] = {};
+	__u32 flow;
+	int k;
+
+	ASSERT_EQ(0, hold_freeze(self->hold));
+	n = send_round(&self->n, self->tx, &seq, 10);
+	ASSERT_TRUE(hold_wait_captured(self->hold, n));
+	nl_open(&nl);
+	ASSERT_EQ(0, nl_export(&nl, info_of(self->hold).id, 0, &p));
+	ASSERT_TRUE(in_sequence(&p, TAPMIG_SEQ_FIRST, n));
+	for (k = 0; k < p.n; k++) {
+		ASSERT_TRUE(frame_parse(&self->n, p.v[k].data, p.v[k].len,
+					&flow, &seq));
+		EXPECT_EQ(FRAME_LEN, p.v[k].len);
+		EXPECT_EQ(f[flow]++, seq);
+		EXPECT_GT(self->n.queues, p.v[k].queue);
+		EXPECT_NE(0, p.v[k].time_ns);
+		if (k)
+			EXPECT_LE(p.v[k - 1].time_ns, p.v[k].time_ns);
+		EXPECT_EQ(0, p.v[k].dropped_before);
+	}
+	EXPECT_EQ(n, info_of(self->hold).exported);
+	EXPECT_EQ(n, info_of(self->hold).held_packets);
+	ASSERT_EQ(0, nl_get(&nl, info_of(self->hold).id, &h));
+	EXPECT_EQ(self->n.kind == TUN ? TAPMIG_LINK_TYPE_RAW_IP :
+					TAPMIG_LINK_TYPE_ETHERNET,
+		  h.v[TAPMIG_A_HOLD_LINK_TYPE]);
+	EXPECT_EQ(self->n.queues, h.v[TAPMIG_A_HOLD_QUEUES]);
+	EXPECT_STREQ(self->n.name, h.ifname);
+	/* It is still there for the own guest. */
+	ASSERT_EQ(0, hold_thaw_wait(self->hold));
+	ASSERT_TRUE(nic_wait(&self->n, &t, n));
+	EXPECT_TRUE(tally_clean(&t));
+}
+
+TEST_F(queue, discard_frees_and_readers_go_on)
+{
+	struct tally t = {};
+	struct tapmig_info i;
+	__u64 seq = 0, n;
+	int f;
+
+	ASSERT_EQ(0, hold_freeze(self->hold));
+	n = send_round(&self->n, self->tx, &seq, 10);
+	ASSERT_TRUE(hold_wait_captured(self->hold, n));
+	ASSERT_EQ(0, hold_discard(self->hold));
+	i = info_of(self->hold);
+	EXPECT_EQ(TAPMIG_STATE_ARMED, i.state);
+	EXPECT_EQ(n, i.discarded);
+	EXPECT_EQ(0, i.held_packets);
+	EXPECT_EQ(0, i.held_bytes);
+	EXPECT_EQ(0, hold_balance(&i));
+	EXPECT_EQ(0, nic_drain(&self->n, &t));
+	for (f = 0; f < FLOWS; f++)
+		t.next[f] = seq;
+	n = send_round(&self->n, self->tx, &seq, 10);
+	ASSERT_TRUE(nic_wait(&self->n, &t, n));
+	EXPECT_TRUE(tally_clean(&t));
+}
+
+TEST_F(queue, the_hold_is_used_again_after_thaw)
+{
+	struct tally t = {};
+	__u64 seq = 0, sent = 0, n = 0;
+	int k;
+
+	for (k = 0; k < 5; k++) {
+		ASSERT_EQ(0, hold_freeze(self->hold));
+		n += send_round(&self->n, self->tx, &seq, 6);
+		sent += 6 * FLOWS;
+		ASSERT_TRUE(hold_wait_captured(self->hold, n));
+		ASSERT_EQ(0, hold_thaw_wait(self->hold));
+		ASSERT_TRUE(nic_wait(&self->n, &t, sent));
+		sent += send_round(&self->n, self->tx, &seq, 1);
+		ASSERT_TRUE(nic_wait(&self->n, &t, sent));
+	}
+	EXPECT_EQ(sent, t.got);
+	EXPECT_TRUE(tally_clean(&t));
+	EXPECT_EQ(n, info_of(self->hold).delivered);
+}
+
+TEST_F(queue, prepare_keeps_what_is_in_the_rings)
+{
+	struct tally t = {};
+	__u64 seq = 0, n;
+
+	n = send_round(&self->n, self->tx, &seq, 4);
+	ASSERT_TRUE(nic_poll(&self->n, WAIT_MS));
+	ASSERT_EQ(0, hold_prepare(self->hold, 8000));
+	n += send_round(&self->n, self->tx, &seq, 4);
+	/* Readers go on as before. */
+	ASSERT_TRUE(nic_wait(&self->n, &t, n));
+	EXPECT_TRUE(tally_clean(&t));
+	n += send_round(&self->n, self->tx, &seq, 4);
+	ASSERT_TRUE(nic_poll(&self->n, WAIT_MS));
+	ASSERT_EQ(0, hold_freeze(self->hold));
+	ASSERT_TRUE(hold_wait_captured(self->hold, 4 * FLOWS));
+	ASSERT_EQ(0, hold_thaw_wait(self->hold));
+	ASSERT_TRUE(nic_wait(&self->n, &t, n));
+	EXPECT_TRUE(tally_clean(&t));
+}
+
+/* --- amounts ------------------------------------------------------------ */
+
+FIXTURE(amount) {
+	struct nic n;
+	int tx;
+	struct nl nl;
+};
+
+FIXTURE_SETUP(amount)
+{
+	netns_new();
+	nic_open(&self->n, TAP, 12, 1);
+	self->tx = tx_open(self->n.tx_ifindex, TX_BYPASS);
+	nl_open(&self->nl);
+}
+
+FIXTURE_TEARDOWN(amount)
+{
+}
+
+TEST_F(amount, fifty_thousand_frames_fit_a_ring_of_1000)
+{
+	struct tapmig_create c = CREATE(.max_bytes = 256 << 20);
+	int hold = hold_new(&self->n, &c);
+	struct tally t = {};
+	struct tapmig_info i;
+
+	link_txqlen(self->n.name, 1000);
+	ASSERT_EQ(0, hold_freeze(hold));
+	tx_flow(&self->n, self->tx, 0, 0, 50000);
+	ASSERT_TRUE(hold_wait_captured(hold, 50000));
+	ASSERT_EQ(0, hold_thaw_wait(hold));
+	ASSERT_TRUE(nic_wait(&self->n, &t, 50000));
+	EXPECT_EQ(0, nic_drain(&self->n, &t));
+	EXPECT_TRUE(tally_clean(&t));
+	i = info_of(hold);
+	EXPECT_EQ(0, i.dropped);
+	EXPECT_EQ(50000, i.delivered);
+	/* And it goes on as if nothing had been. */
+	tx_flow(&self->n, self->tx, 0, 50000, 500);
+	ASSERT_TRUE(nic_wait(&self->n, &t, 50500));
+	EXPECT_TRUE(tally_clean(&t));
+}
+
+TEST_F(amount, the_ring_is_as_before_when_the_backlog_was_read)
+{
+	int hold = hold_new(&self->n, NULL);
+	struct tally t = {};
+
+	link_txqlen(self->n.name, 100);
+	ASSERT_EQ(0, hold_freeze(hold));
+	tx_flow(&self->n, self->tx, 0, 0, 3000);
+	ASSERT_TRUE(hold_wait_captured(hold, 3000));
+	ASSERT_EQ(0, hold_thaw_wait(hold));
+	ASSERT_TRUE(nic_wait(&self->n, &t, 3000));
+	EXPECT_TRUE(tally_clean(&t));
+	/*
+	 * Nobody reads: about as many as the ring has entries remain. When the
+	 * size is restored is not said, only that it comes.
+	 */
+	ASSERT_TRUE(busywait(({
+		unsigned int left;
+
+		memset(&t, 0, sizeof(t));
+		tx_flow(&self->n, self->tx, 0, 0, 1000);
+		left = nic_drain(&self->n, &t);
+		left >= 98 && left <= 100;
+	})));
+}
+
+TEST_F(amount, overflow_by_packets_drops_the_newest_and_counts)
+{
+	struct tapmig_create c = CREATE(.max_packets = 100);
+	int hold = hold_new(&self->n, &c), k;
+	struct tally t = {};
+	struct tapmig_info i;
+	struct pkts p;
+
+	ASSERT_EQ(0, hold_freeze(hold));
+	tx_flow(&self->n, self->tx, 0, 0, 250);
+	ASSERT_TRUE(busywait(info_of(hold).highest_seq ==
+			     TAPMIG_SEQ_FIRST + 249));
+	i = info_of(hold);
+	EXPECT_EQ(100, i.captured);
+	EXPECT_EQ(100, i.held_packets);
+	EXPECT_EQ(150, i.dropped);
+	EXPECT_EQ(150 * FRAME_LEN, i.dropped_bytes);
+
+	/* Room again: a gap of exactly those that were dropped. */
+	ASSERT_EQ(0, hold_commit(hold, TAPMIG_SEQ_FIRST + 49));
+	tx_flow(&self->n, self->tx, 0, 250, 10);
+	ASSERT_TRUE(hold_wait_captured(hold, 110));
+	ASSERT_EQ(0, nl_export(&self->nl, i.id, 0, &p));
+	ASSERT_EQ(60, p.n);
+	EXPECT_EQ(0, p.broken);
+	for (k = 0; k < 50; k++) {
+		EXPECT_EQ(TAPMIG_SEQ_FIRST + 50 + k, p.v[k].seq);
+		EXPECT_EQ(0, p.v[k].dropped_before);
+	}
+	for (k = 50; k < 60; k++) {
+		EXPECT_EQ(TAPMIG_SEQ_FIRST + 200 + k, p.v[k].seq);
+		EXPECT_EQ(k == 50 ? 150 : 0, p.v[k].dropped_before);
+	}
+	ASSERT_EQ(0, hold_thaw_wait(hold));
+	ASSERT_TRUE(nic_wait(&self->n, &t, 60));
+	EXPECT_EQ(50 + 150, t.gaps);
+	EXPECT_EQ(0, t.repeats);
+	EXPECT_EQ(260, t.next[0]);
+	i = info_of(hold);
+	EXPECT_EQ(50, i.captured - i.delivered);
+}
+
+TEST_F(amount, overflow_of_what_was_in_the_ring_counts_too)
+{
+	struct tapmig_create c = CREATE(.max_packets = 100);
+	int hold = hold_new(&self->n, &c);
+	struct tapmig_info i;
+
+	tx_flow(&self->n, self->tx, 0, 0, 130);
+	ASSERT_EQ(0, hold_freeze(hold));
+	i = info_of(hold);
+	EXPECT_EQ(100, i.captured);
+	EXPECT_EQ(30, i.dropped);
+	EXPECT_EQ(30 * FRAME_LEN, i.dropped_bytes);
+	EXPECT_EQ(TAPMIG_SEQ_FIRST + 129, i.highest_seq);
+}
+
+TEST_F(amount, overflow_by_bytes_drops_the_newest_and_counts)
+{
+	struct tapmig_set s = { .mask = TAPMIG_SET_MAX_BYTES };
+	int hold = hold_new(&self->n, NULL), k;
+	struct tapmig_info i;
+	struct tally t = {};
+	struct pkts p;
+	__u64 each;
+
+	ASSERT_EQ(0, hold_freeze(hold));
+	tx_flow(&self->n, self->tx, 0, 0, 10);
+	ASSERT_TRUE(hold_wait_captured(hold, 10));
+	each = info_of(hold).held_bytes / 10;
+	ASSERT_LE(FRAME_LEN, each);
+	ASSERT_EQ(10 * each, info_of(hold).held_bytes);
+	s.max_bytes = 40 * each + each / 2;
+	ASSERT_EQ(0, hold_set(hold, &s));
+	tx_flow(&self->n, self->tx, 0, 10, 55);
+	ASSERT_TRUE(busywait(info_of(hold).highest_seq ==
+			     TAPMIG_SEQ_FIRST + 64));
+	i = info_of(hold);
+	EXPECT_EQ(40, i.held_packets);
+	EXPECT_EQ(40 * each, i.held_bytes);
+	EXPECT_EQ(25, i.dropped);
+	EXPECT_EQ(25 * FRAME_LEN, i.dropped_bytes);
+	ASSERT_EQ(0, nl_export(&self->nl, i.id, 0, &p));
+	ASSERT_EQ(40, p.n);
+	for (k = 0; k < 40; k++)
+		EXPECT_EQ(TAPMIG_SEQ_FIRST + k, p.v[k].seq);
+	ASSERT_EQ(0, hold_thaw_wait(hold));
+	ASSERT_TRUE(nic_wait(&self->n, &t, 40));
+	EXPECT_TRUE(tally_clean(&t));
+	EXPECT_EQ(0, info_of(hold).held_bytes);
+}
+
+/* --- the ways that lead to a queue -------------------------------------- */
+
+TEST(frames_by_plain_send_are_held)
+{
+	struct tally t = {};
+	struct nic n;
+	int hold, tx;
+
+	netns_new();
+	nic_open(&n, TAP, 10, 1);
+	tx = tx_open(n.tx_ifindex, 0);
+	hold = hold_new(&n, NULL);
+	ASSERT_EQ(0, hold_freeze(hold));
+	tx_flow(&n, tx, 0, 0, 800);
+	ASSERT_TRUE(hold_wait_captured(hold, 800));
+	ASSERT_EQ(0, hold_thaw_wait(hold));
+	ASSERT_TRUE(nic_wait(&n, &t, 800));
+	EXPECT_TRUE(tally_clean(&t));
+}
+
+TEST(frames_by_udp_socket_are_held)
+{
+	struct sockaddr_in to = {
+		.sin_family = AF_INET,
+		.sin_port = htons(7777),
+		.sin_addr.s_addr = htonl(0x0a000002),
+	};
+	static struct rx rx;
+	__u8 buf[FRAME_LEN];
+	struct nic n;
+	int hold, s, i;
+
+	netns_new();
+	nic_open(&n, TUN, 0, 1);
+	link_addr(n.name, "10.0.0.1", 24);
+	hold = hold_new(&n, NULL);
+	s = socket(AF_INET, SOCK_DGRAM, 0);
+	ASSERT_EQ(0, hold_freeze(hold));
+	for (i = 0; i < 300; i++) {
+		frame_udp(&n, buf, sizeof(buf), 0, i);
+		ASSERT_EQ(52, sendto(s, buf + 28, 52, 0,
+				     (struct sockaddr *)&to, sizeof(to)));
+	}
+	ASSERT_TRUE(hold_wait_captured(hold, 300));
+	/* Nothing of the sender's may be needed any more. */
+	close(s);
+	ASSERT_EQ(0, hold_thaw_wait(hold));
+	for (i = 0; i < 300; i++) {
+		ASSERT_TRUE(nic_poll(&n, WAIT_MS));
+		ASSERT_EQ(1, nic_read(&n, 0, &rx));
+		ASSERT_TRUE(rx.ours);
+		ASSERT_EQ(i, rx.seq);
+	}
+}
+
+TEST(frames_forwarded_by_a_bridge_are_held)
+{
+	struct tally t = {};
+	struct nic n;
+	int hold, tx, k;
+
+	netns_new();
+	nic_open(&n, TAP, 12, 1);
+	if (link_bridge("br0") == -ENOPKG)
+		SKIP(return, "no bridge");
+	ASSERT_EQ(0, link_veth("out", "port"));
+	link_up("out");
+	link_up("port");
+	link_up("br0");
+	link_master("port", "br0");
+	link_master(n.name, "br0");
+	hold = hold_new(&n, NULL);
+	tx = tx_open(if_nametoindex("out"), TX_BYPASS);
+	/* Let the bridge come to forward. */
+	ASSERT_TRUE(busywait(({
+		tx_flow(&n, tx, 1, t.next[1], 1);
+		nic_drain(&n, &t);
+		t.got;
+	})));
+	busywait(!nic_drain(&n, &t));
+	memset(&t, 0, sizeof(t));
+
+	ASSERT_EQ(0, hold_freeze(hold));
+	/* No more at once than the backlog of a processor takes. */
+	for (k = 1; k <= 10; k++) {
+		tx_flow(&n, tx, 0, 200 * (k - 1), 200);
+		ASSERT_TRUE(hold_wait_captured(hold, 200 * k));
+	}
+	ASSERT_EQ(0, hold_thaw_wait(hold));
+	ASSERT_TRUE(nic_wait(&n, &t, 2000));
+	EXPECT_EQ(2000, t.next[0]);
+	EXPECT_TRUE(tally_clean(&t));
+}
+
+/* --- XDP frames --------------------------------------------------------- */
+
+FIXTURE(xdp) {
+	struct nic n;
+	struct nl nl;
+	int tx;
+	int hold;
+};
+
+FIXTURE_VARIANT(xdp) {
+	int hdr;
+};
+
+FIXTURE_VARIANT_ADD(xdp, hdr0) { .hdr = 0 };
+FIXTURE_VARIANT_ADD(xdp, hdr12) { .hdr = 12 };
+
+/* return bpf_redirect(ifindex, 0); */
+static int redirect_prog(int ifindex)
+{
+	struct bpf_insn insns[] = {
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_1,
+		  .imm = ifindex },
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_2 },
+		{ .code = BPF_JMP | BPF_CALL, .imm = BPF_FUNC_redirect },
+		{ .code = BPF_JMP | BPF_EXIT },
+	};
+	union bpf_attr attr = {
+		.prog_type = BPF_PROG_TYPE_XDP,
+		.insns = (uintptr_t)insns,
+		.insn_cnt = ARRAY_SIZE(insns),
+		.license = (uintptr_t)"GPL",
+	};
+
+	return syscall(__NR_bpf, BPF_PROG_LOAD, &attr, sizeof(attr));
+}
+
+FIXTURE_SETUP(xdp)
+{
+	int prog;
+
+	netns_new();
+	nic_open(&self->n, TAP, variant->hdr, 1);
+	nl_open(&self->nl);
+	ASSERT_EQ(0, link_veth("out", "xdp"));
+	link_up("out");
+	link_up("xdp");
+	prog = redirect_prog(self->n.ifindex);
+	if (prog < 0)
+		SKIP(return, "no BPF");
+	ASSERT_EQ(0, link_xdp("xdp", prog));
+	self->tx = tx_open(if_nametoindex("out"), TX_BYPASS);
+	self->hold = hold_new(&self->n, NULL);
+}
+
+FIXTURE_TEARDOWN(xdp)
+{
+}
+
+TEST_F(xdp, redirected_frames_are_held_in_order)
+{
+	struct tally t = {};
+	int k;
+
+	/* They get here at all, and some are in the ring at the freeze. */
+	tx_flow(&self->n, self->tx, 0, 0, 10);
+	ASSERT_TRUE(nic_wait(&self->n, &t, 10));
+	tx_flow(&self->n, self->tx, 0, 10, 50);
+	ASSERT_TRUE(nic_poll(&self->n, WAIT_MS));
+	ASSERT_EQ(0, hold_freeze(self->hold));
+	for (k = 1; k <= 20; k++) {
+		tx_flow(&self->n, self->tx, 0, 100 * k - 40, 100);
+		ASSERT_TRUE(hold_wait_captured(self->hold, 50 + 100 * k));
+	}
+	EXPECT_FALSE(nic_poll(&self->n, 0));
+	ASSERT_EQ(0, hold_thaw_wait(self->hold));
+	ASSERT_TRUE(nic_wait(&self->n, &t, 2060));
+	EXPECT_EQ(2060, t.next[0]);
+	EXPECT_TRUE(tally_clean(&t));
+	EXPECT_EQ(0, info_of(self->hold).held_bytes);
+}
+
+TEST_F(xdp, frames_and_packets_are_held_side_by_side)
+{
+	int tx = tx_open(self->n.tx_ifindex, TX_BYPASS), k;
+	struct tally t = {};
+
+	ASSERT_EQ(0, hold_freeze(self->hold));
+	for (k = 0; k < 200; k++) {
+		tx_flow(&self->n, self->tx, 0, k, 1);
+		ASSERT_TRUE(hold_wait_captured(self->hold, 2 * k + 1));
+		tx_flow(&self->n, tx, 1, k, 1);
+		ASSERT_TRUE(hold_wait_captured(self->hold, 2 * k + 2));
+	}
+	ASSERT_EQ(0, hold_thaw_wait(self->hold));
+	ASSERT_TRUE(nic_wait(&self->n, &t, 400));
+	EXPECT_TRUE(tally_clean(&t));
+	EXPECT_EQ(200, t.next[0]);
+	EXPECT_EQ(200, t.next[1]);
+}
+
+TEST_F(xdp, redirected_frames_are_exported_imported_and_freed)
+{
+	struct tally t = {};
+	struct nic dst;
+	struct pkts p;
+	__u64 seq;
+	__u32 flow, id;
+	int hold, k;
+
+	ASSERT_EQ(0, hold_freeze(self->hold));
+	tx_flow(&self->n, self->tx, 0, 0, 100);
+	ASSERT_TRUE(hold_wait_captured(self->hold, 100));
+	ASSERT_EQ(0, nl_export(&self->nl, info_of(self->hold).id, 0, &p));
+	ASSERT_TRUE(in_sequence(&p, TAPMIG_SEQ_FIRST, 100));
+	for (k = 0; k < p.n; k++) {
+		ASSERT_TRUE(frame_parse(&self->n, p.v[k].data, p.v[k].len,
+					&flow, &seq));
+		ASSERT_EQ(k, seq);
+		ASSERT_EQ(FRAME_LEN, p.v[k].len);
+	}
+	ASSERT_TRUE(nic_open_named(&dst, "tapd", TAP, variant->hdr, 1));
+	hold = hold_new(&dst, NULL);
+	id = info_of(hold).id;
+	ASSERT_EQ(0, hold_freeze(hold));
+	ASSERT_EQ(0, nl_begin(&self->nl, id, 0));
+	ASSERT_EQ(0, nl_import(&self->nl, id, p.v, p.n, NULL));
+	ASSERT_EQ(0, nl_end(&self->nl, id));
+	ASSERT_EQ(0, hold_thaw_wait(hold));
+	ASSERT_TRUE(nic_wait(&dst, &t, 100));
+	EXPECT_TRUE(tally_clean(&t));
+	/* Half are freed by commit, half by discard. */
+	ASSERT_EQ(0, hold_commit(self->hold, TAPMIG_SEQ_FIRST + 49));
+	ASSERT_EQ(0, hold_discard(self->hold));
+	EXPECT_EQ(50, info_of(self->hold).discarded);
+	EXPECT_EQ(0, info_of(self->hold).held_bytes);
+}
+
+/* --- offloads: what the frame carries beside its bytes ------------------ */
+
+FIXTURE(meta) {
+	struct nic n;
+	struct nl nl;
+	int hold;
+};
+
+FIXTURE_VARIANT(meta) {
+	enum nic_kind kind;
+	int hdr;
+};
+
+FIXTURE_VARIANT_ADD(meta, tap_hdr10) { .kind = TAP, .hdr = 10 };
+FIXTURE_VARIANT_ADD(meta, tap_hdr12) { .kind = TAP, .hdr = 12 };
+FIXTURE_VARIANT_ADD(meta, tap_hdr24) { .kind = TAP, .hdr = 24 };
+FIXTURE_VARIANT_ADD(meta, tun_hdr12) { .kind = TUN, .hdr = 12 };
+FIXTURE_VARIANT_ADD(meta, macvtap_hdr10) { .kind = MACVTAP, .hdr = 10 };
+FIXTURE_VARIANT_ADD(meta, macvtap_hdr12) { .kind = MACVTAP, .hdr = 12 };
+
+static unsigned int all_offloads(void)
+{
+	unsigned int v = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN;
+
+	/* TUN_F_USO4, TUN_F_USO6 */
+	if (kernel_has(6, 2))
+		v |= 0x20 | 0x40;
+	return v;
+}
+
+FIXTURE_SETUP(meta)
+{
+	netns_new();
+	if (!nic_try_open(&self->n, variant->kind, variant->hdr, 1))
+		SKIP(return, "not in this kernel");
+	if (variant->hdr < 24)
+		ASSERT_EQ(0, nic_offload(&self->n, all_offloads()));
+	self->hold = hold_new(&self->n, NULL);
+	nl_open(&self->nl);
+}
+
+FIXTURE_TEARDOWN(meta)
+{
+}
+
+#define GSO_UDP_L4	5	/* VIRTIO_NET_HDR_GSO_UDP_L4 */
+
+struct shape {
+	const char *name;
+	int family;
+	int proto;
+	size_t payload;
+	bool partial;
+	int gso_type;
+	int gso_size;
+	bool vlan;
+};
+
+/* Frame with the header that AF_PACKET takes in front; its length in all. */
+static size_t make_shape(struct nic *n, const struct shape *s, __u8 *buf)
+{
+	struct virtio_net_hdr h = {};
+	size_t l4, len;
+
+	len = frame_l4(n, buf + sizeof(h), s->family, s->proto, s->payload,
+		       s->partial, &l4);
+	if (s->partial) {
+		h.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM;
+		h.csum_start = l4;
+		h.csum_offset = s->proto == IPPROTO_TCP ? 16 : 6;
+	}
+	if (s->gso_type) {
+		h.gso_type = s->gso_type;
+		h.gso_size = s->gso_size;
+		h.hdr_len = l4 + (s->proto == IPPROTO_TCP ? 20 : 8);
+	}
+	memcpy(buf, &h, sizeof(h));
+	return len + sizeof(h);
+}
+
+/*
+ * The same frame three times: straight to the reader, held and thawed, held,
+ * exported and imported elsewhere. The reader must see no difference.
+ */
+static void same_by_all_ways(struct __test_metadata *_metadata,
+			     FIXTURE_DATA(meta) *self, const struct shape *s)
+{
+	static struct rx direct, thawed, moved;
+	static __u8 buf[70000];
+	struct virtio_net_hdr h;
+	struct nic *n = &self->n, dst;
+	size_t len = make_shape(n, s, buf);
+	int tx, hold;
+	struct pkts p;
+	__u32 id;
+
+	if (s->vlan) {
+		ASSERT_EQ(0, link_vlan("vlan5", n->tx_name, 5));
+		link_up("vlan5");
+		tx = tx_open(if_nametoindex("vlan5"), TX_VNET);
+	} else {
+		tx = tx_open(n->tx_ifindex, TX_VNET | TX_BYPASS);
+	}
+
+	ASSERT_EQ(0, tx_send(tx, buf, len));
+	ASSERT_TRUE(nic_poll(n, WAIT_MS));
+	ASSERT_EQ(1, nic_read(n, 0, &direct));
+	/* It really is what the test is about. */
+	ASSERT_EQ(len - sizeof(h) + (s->vlan ? 4 : 0), direct.len);
+	memcpy(&h, direct.hdr, sizeof(h));
+	ASSERT_EQ(s->gso_type, h.gso_type);
+	ASSERT_EQ(s->gso_size, h.gso_size);
+	ASSERT_EQ(s->partial, !!(h.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM));
+
+	ASSERT_EQ(0, hold_freeze(self->hold));
+	ASSERT_EQ(0, tx_send(tx, buf, len));
+	ASSERT_TRUE(hold_wait_captured(self->hold, 1));
+	ASSERT_EQ(0, nl_export(&self->nl, info_of(self->hold).id, 0, &p));
+	ASSERT_EQ(1, p.n);
+	ASSERT_EQ(0, p.broken);
+	EXPECT_EQ(s->partial || s->gso_type, p.v[0].has_vnet);
+	EXPECT_EQ(s->vlan, p.v[0].has_vlan);
+	if (s->vlan) {
+		EXPECT_EQ(5, p.v[0].vlan_tci);
+		EXPECT_EQ(ETH_P_8021Q, p.v[0].vlan_proto);
+	}
+	EXPECT_EQ(s->family == AF_INET ? ETH_P_IP : ETH_P_IPV6,
+		  p.v[0].protocol);
+	ASSERT_EQ(0, hold_thaw_wait(self->hold));
+	ASSERT_TRUE(nic_poll(n, WAIT_MS));
+	ASSERT_EQ(1, nic_read(n, 0, &thawed));
+	EXPECT_EQ(direct.len, thawed.len);
+	EXPECT_EQ(0, memcmp(direct.hdr, thawed.hdr, sizeof(direct.hdr)));
+	EXPECT_EQ(0, memcmp(direct.data, thawed.data, direct.len));
+
+	ASSERT_TRUE(nic_open_named(&dst, "dst", n->kind, n->hdr, 1));
+	if (n->hdr < 24)
+		ASSERT_EQ(0, nic_offload(&dst, all_offloads()));
+	hold = hold_new(&dst, NULL);
+	id = info_of(hold).id;
+	ASSERT_EQ(0, hold_freeze(hold));
+	ASSERT_EQ(0, nl_begin(&self->nl, id, 0));
+	ASSERT_EQ(0, nl_import(&self->nl, id, p.v, 1, NULL))
+		TH_LOG("%s", self->nl.msg);
+	ASSERT_EQ(0, nl_end(&self->nl, id));
+	ASSERT_EQ(0, hold_thaw_wait(hold));
+	ASSERT_TRUE(nic_poll(&dst, WAIT_MS));
+	ASSERT_EQ(1, nic_read(&dst, 0, &moved));
+	EXPECT_EQ(direct.len, moved.len);
+	EXPECT_EQ(0, memcmp(direct.hdr, moved.hdr, sizeof(direct.hdr)));
+	EXPECT_EQ(0, memcmp(direct.data, moved.data, direct.len));
+	EXPECT_EQ(0, info_of(hold).segmented);
+	EXPECT_EQ(0, nic_read(&dst, 0, &moved));
+}
+
+#define SHAPE(...) same_by_all_ways(_metadata, self, &(struct shape) {	\
+	__VA_ARGS__ })
+
+TEST_F(meta, a_plain_packet_survives)
+{
+	SHAPE(.family = AF_INET, .proto = IPPROTO_UDP, .payload = 100);
+}
+
+TEST_F(meta, tcp4_with_partial_checksum_survives)
+{
+	SHAPE(.family = AF_INET, .proto = IPPROTO_TCP, .payload = 100,
+	      .partial = true);
+}
+
+TEST_F(meta, udp6_with_partial_checksum_survives)
+{
+	SHAPE(.family = AF_INET6, .proto = IPPROTO_UDP, .payload = 100,
+	      .partial = true);
+}
+
+TEST_F(meta, tcp4_gso_survives)
+{
+	SHAPE(.family = AF_INET, .proto = IPPROTO_TCP, .payload = 30000,
+	      .partial = true, .gso_type = VIRTIO_NET_HDR_GSO_TCPV4,
+	      .gso_size = 1400);
+}
+
+TEST_F(meta, tcp4_gso_with_ecn_survives)
+{
+	SHAPE(.family = AF_INET, .proto = IPPROTO_TCP, .payload = 3000,
+	      .partial = true, .gso_type = VIRTIO_NET_HDR_GSO_TCPV4 |
+	      VIRTIO_NET_HDR_GSO_ECN, .gso_size = 1000);
+}
+
+TEST_F(meta, tcp6_gso_survives)
+{
+	SHAPE(.family = AF_INET6, .proto = IPPROTO_TCP, .payload = 60000,
+	      .partial = true, .gso_type = VIRTIO_NET_HDR_GSO_TCPV6,
+	      .gso_size = 1200);
+}
+
+TEST_F(meta, udp4_gso_survives)
+{
+	if (!kernel_has(6, 2))
+		SKIP(return, "no UDP segmentation for taps in this kernel");
+	SHAPE(.family = AF_INET, .proto = IPPROTO_UDP, .payload = 20000,
+	      .partial = true, .gso_type = GSO_UDP_L4, .gso_size = 1300);
+}
+
+TEST_F(meta, udp6_gso_survives)
+{
+	if (!kernel_has(6, 2))
+		SKIP(return, "no UDP segmentation for taps in this kernel");
+	SHAPE(.family = AF_INET6, .proto = IPPROTO_UDP, .payload = 20000,
+	      .partial = true, .gso_type = GSO_UDP_L4, .gso_size = 1300);
+}
+
+TEST_F(meta, an_accelerated_vlan_tag_survives)
+{
+	if (variant->kind == TUN)
+		SKIP(return, "no VLAN on a device without Ethernet headers");
+	SHAPE(.family = AF_INET, .proto = IPPROTO_UDP, .payload = 100,
+	      .vlan = true);
+}
+
+TEST_F(meta, tcp4_gso_with_vlan_tag_survives)
+{
+	if (variant->kind == TUN)
+		SKIP(return, "no VLAN on a device without Ethernet headers");
+	SHAPE(.family = AF_INET, .proto = IPPROTO_TCP, .payload = 9000,
+	      .partial = true, .gso_type = VIRTIO_NET_HDR_GSO_TCPV4,
+	      .gso_size = 1400, .vlan = true);
+}
+
+TEST_HARNESS_MAIN
