@@ -29,6 +29,7 @@
 #define OPT_EPB_PACKETID	5
 #define OPT_EPB_QUEUE		6
 #define OPT_TAPMIG		0x8001
+#define OPT_TAPMIG_REST		0x8002
 
 #define EPB_INBOUND		1
 
@@ -40,6 +41,13 @@
 #define INTERFACE_FIXED		8
 #define PACKET_FIXED		20
 #define SIMPLE_PACKET_FIXED	4
+
+/*
+ * Longest frame that tcpdump and Wireshark take. What a frame has beyond it
+ * is in options, so that they can read all others.
+ */
+#define CAPLEN_MAX		262144
+#define REST_MAX		65532
 
 /* The option of a packet that no other program knows. */
 #define META_VERSION		1
@@ -241,10 +249,12 @@ static enum capture_status read_meta(struct capture *c, struct packet *pkt,
 	return CAPTURE_PACKET;
 }
 
-/* The options of a packet of ours, from pos on. */
-static enum capture_status read_own(struct capture *c, struct packet *pkt,
-				    size_t pos, size_t end)
+/* The options of a packet from pos on; all but their sizes is ours only. */
+static enum capture_status read_options(struct capture *c, struct packet *pkt,
+					size_t pos, size_t end,
+					uint32_t *caplen)
 {
+	uint8_t *frame_end = c->buf + c->start + 8 + PACKET_FIXED + *caplen;
 	bool id = false;
 	const uint8_t *data;
 	uint16_t code, len;
@@ -256,6 +266,8 @@ static enum capture_status read_own(struct capture *c, struct packet *pkt,
 	     at = pos) {
 		if (ret < 0)
 			return CAPTURE_ERROR;
+		if (!c->own)
+			continue;
 		switch (code) {
 		case OPT_EPB_PACKETID:
 			if (option_size(c, at, code, len, 8))
@@ -286,9 +298,15 @@ static enum capture_status read_own(struct capture *c, struct packet *pkt,
 			if (read_meta(c, pkt, at, data, len) == CAPTURE_ERROR)
 				return CAPTURE_ERROR;
 			break;
+		case OPT_TAPMIG_REST:
+			/* Only over what was read: the buffer is ours. */
+			memmove(frame_end, data, len);
+			frame_end += len;
+			*caplen += len;
+			break;
 		}
 	}
-	if (!id)
+	if (c->own && !id)
 		return capture_fail(c, 0, "packet without a number");
 	return CAPTURE_PACKET;
 }
@@ -298,13 +316,14 @@ static enum capture_status read_packet(struct capture *c, struct packet *pkt,
 				       uint32_t type, size_t len)
 {
 	const uint8_t *p = c->buf + c->start;
-	size_t pos, end = len - 4;
-	uint32_t index, caplen;
+	uint32_t index, caplen, full;
 	enum capture_status status;
 	uint64_t ts;
 
 	if (len < BLOCK_FRAMING + PACKET_FIXED)
 		return capture_fail(c, 4, "packet block of %zu bytes", len);
+	if (c->own && type == BLOCK_OLD_PACKET)
+		return capture_fail(c, 0, "packet without a number");
 	index = type == BLOCK_PACKET ? capture_get32(c, p + 8) :
 				       capture_get16(c, p + 8);
 	if (index >= c->interfaces)
@@ -312,6 +331,7 @@ static enum capture_status read_packet(struct capture *c, struct packet *pkt,
 				    "packet of interface %u, only %u are described",
 				    index, c->interfaces);
 	caplen = capture_get32(c, p + 20);
+	full = capture_get32(c, p + 24);
 	if (caplen > len - BLOCK_FRAMING - PACKET_FIXED)
 		return capture_fail(c, 20,
 				    "%u captured bytes do not fit a block of %zu",
@@ -323,14 +343,12 @@ static enum capture_status read_packet(struct capture *c, struct packet *pkt,
 	if (!time_ns(&c->interface[index], ts, &pkt->time_ns))
 		return capture_fail(c, 12, "time stamp is out of range");
 	/* Within the block: it and its fixed part are multiples of 4. */
-	pos = 8 + PACKET_FIXED + pad4(caplen);
-	if (c->own && type == BLOCK_PACKET) {
-		status = read_own(c, pkt, pos, end);
-		if (status != CAPTURE_PACKET)
-			return status;
-	}
+	status = read_options(c, pkt, 8 + PACKET_FIXED + pad4(caplen), len - 4,
+			      &caplen);
+	if (status != CAPTURE_PACKET)
+		return status;
 	return capture_frame(c, pkt, 20, c->interface[index].link_type, caplen,
-			     capture_get32(c, p + 24));
+			     full);
 }
 
 static enum capture_status read_simple(struct capture *c, struct packet *pkt,
@@ -638,16 +656,18 @@ static void put_meta(uint8_t **p, const struct packet *pkt)
 
 int pcapng_packet(struct pcapng_writer *w, const struct packet *pkt)
 {
-	uint8_t *p = begin_block(w, BLOCK_PACKET, (size_t)pkt->len + 160);
+	uint32_t caplen = pkt->len < CAPLEN_MAX ? pkt->len : CAPLEN_MAX, at, n;
+	size_t room = pkt->len + pkt->len / REST_MAX * 8 + 160;
+	uint8_t *p = begin_block(w, BLOCK_PACKET, room);
 
 	if (!p)
 		return w->error;
 	put_le32(&p, 0);
 	put_le32(&p, pkt->time_ns >> 32);
 	put_le32(&p, pkt->time_ns);
+	put_le32(&p, caplen);
 	put_le32(&p, pkt->len);
-	put_le32(&p, pkt->len);
-	put_bytes(&p, pkt->data, pkt->len);
+	put_bytes(&p, pkt->data, caplen);
 	/* Towards the guest, whose network card the interface is. */
 	put_le16(&p, OPT_EPB_FLAGS);
 	put_le16(&p, 4);
@@ -665,6 +685,10 @@ int pcapng_packet(struct pcapng_writer *w, const struct packet *pkt)
 	put_le32(&p, pkt->queue);
 	if (pkt->has & META_HAS_ALL)
 		put_meta(&p, pkt);
+	for (at = caplen; at < pkt->len; at += n) {
+		n = pkt->len - at < REST_MAX ? pkt->len - at : REST_MAX;
+		put_option(&p, OPT_TAPMIG_REST, pkt->data + at, n);
+	}
 	put_option(&p, OPT_END, NULL, 0);
 	return end_block(w, p);
 }
