@@ -53,4 +53,7 @@ ktap_case warning_on_console_fails ends_with 125 'kernel complained' -- \
 ktap_case words_on_console_are_no_success ends_with 125 'VM died' -- \
 	bash -c 'echo "exit 0 taint 0" >/dev/console
 		 /run/busybox poweroff -f'
+ktap_case emulation_fault_is_told_apart ends_with 122 'VM died' -- \
+	bash -c 'echo "Oops: int3: 0000 [#1] SMP" >/dev/kmsg
+		 echo c >/proc/sysrq-trigger'
 ktap_end
