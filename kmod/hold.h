@@ -529,6 +529,9 @@ struct tapmig_meta {
 	u32 hash;
 };
 
+/* Most segments of one packet, in tapmig_pkt.subs. */
+#define TAPMIG_MAX_SEGMENTS	8192
+
 int tapmig_meta_get(const struct tapmig_pkt *p, struct tapmig_meta *m);
 struct sk_buff *tapmig_skb_alloc(u32 len);
 int tapmig_skb_finish(struct sk_buff *skb, u32 link_type,
