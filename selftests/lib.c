@@ -810,6 +810,17 @@ void tally_add(struct tally *t, __u32 flow, __u64 seq)
 	t->got++;
 }
 
+static void show_strange(const struct nic *n, const struct rx *rx)
+{
+	size_t i;
+
+	fprintf(stderr, "# %s, queue %d: strange frame of %zu bytes:", n->name,
+		rx->queue, rx->len);
+	for (i = 0; i < rx->len && i < 64; i++)
+		fprintf(stderr, " %02x", rx->data[i]);
+	fputs("\n", stderr);
+}
+
 unsigned int nic_drain(struct nic *n, struct tally *t)
 {
 	static struct rx rx;
@@ -821,8 +832,8 @@ unsigned int nic_drain(struct nic *n, struct tally *t)
 			count++;
 			if (rx.ours)
 				tally_add(t, rx.flow, rx.seq);
-			else
-				t->strange++;
+			else if (!t->strange++)
+				show_strange(n, &rx);
 			t->by_queue[q]++;
 		}
 		if (ret < 0)
@@ -1684,6 +1695,25 @@ void pin_cpu(int cpu)
 	CPU_SET(cpu, &set);
 	/* With fewer processors it runs where it can. */
 	sched_setaffinity(0, sizeof(set), &set);
+}
+
+bool thread_sleeps(pid_t tid)
+{
+	char path[64], text[512], *p;
+	ssize_t len;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", tid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	len = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	if (len <= 0)
+		return false;
+	text[len] = '\0';
+	p = strrchr(text, ')');
+	return p && p[1] == ' ' && p[2] == 'S';
 }
 
 void become_nobody(void)

@@ -306,6 +306,8 @@ int ioctl32(int fd, unsigned int cmd, void *arg);
 bool have_ioctl32(void);
 void *low_alloc(size_t len);
 void pin_cpu(int cpu);
+/* True when that thread of this process sleeps in the kernel. */
+bool thread_sleeps(pid_t tid);
 void become_nobody(void);
 long env_count(const char *name, long def);
 
