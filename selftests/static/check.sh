@@ -133,7 +133,7 @@ rings_in_one_file()
 {
 	! code 'kmod/*.[ch]' |
 		grep -vE '^kmod/(queue\.c|compat/)' |
-		grep -E '\b(__)?(ptr_ring_|tun_get_|tap_get_|tun_ptr_)'
+		grep -E '\b(__)?(ptr_ring_|tun_get_|tap_get_)'
 }
 
 # Words that the kernel's network maintainers do not want in a module.
