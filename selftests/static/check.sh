@@ -41,11 +41,21 @@ sparse_is_silent()
 	! grep -iE 'warning|error' "$log"
 }
 
+# Kernel types, macros and functions that a user program does not have; names
+# of functions, which its users do not care for; what only signal handlers
+# need. Tests also have macros in the manner of their harness.
+NOT_FOR_PROGRAMS=PREFER_KERNEL_TYPES,PREFER_DEFINED_ATTRIBUTE_MACRO,BIT_MACRO
+NOT_FOR_PROGRAMS+=,STRCPY,STRLCPY,STRNCPY,EMBEDDED_FUNCTION_NAME
+NOT_FOR_PROGRAMS+=,VOLATILE,ENOSYS
+NOT_FOR_TESTS=COMPLEX_MACRO,MULTISTATEMENT_MACRO_USE_DO_WHILE,MACRO_ARG_REUSE
+NOT_FOR_TESTS+=,MACRO_WITH_FLOW_CONTROL
+
 # checkpatch DIR…: generated files are the generator's business. Paths are as
 # they would be in a kernel tree: some rules differ for include/uapi/.
+# Messages are not broken into lines: they could not be searched for.
 checkpatch()
 {
-	local list
+	local list ignore=LONG_LINE_STRING
 
 	mapfile -t list < <(tree_files "$@" | grep -E '\.[ch]$' |
 		grep -vE 'tapmig-gen\.[ch]$|tapmig_netlink\.h$' |
@@ -54,6 +64,10 @@ checkpatch()
 		echo "no source in $*"
 		return 1
 	}
+	case $1 in
+	userspace) ignore+=,$NOT_FOR_PROGRAMS ;;
+	selftests) ignore+=,$NOT_FOR_PROGRAMS,$NOT_FOR_TESTS ;;
+	esac
 	mkdir -p "$work/tree/include"
 	ln -sfn "$TOP_DIR"/* "$work/tree/"
 	ln -sfn "$TOP_DIR/uapi" "$work/tree/include/uapi"
@@ -61,7 +75,7 @@ checkpatch()
 		cd "$work/tree"
 		perl "$SOURCE/scripts/checkpatch.pl" --no-tree --strict \
 			--terse --show-types --no-summary \
-			--max-line-length=80 --root="$SOURCE" \
+			--max-line-length=80 --ignore "$ignore" --root="$SOURCE" \
 			-f "${list[@]}" 2>&1
 	) >"$work/checkpatch" || :
 	cat "$work/checkpatch"
