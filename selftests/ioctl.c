@@ -688,49 +688,14 @@ TEST_F(hold, set_refuses_what_is_out_of_range)
 	EXPECT_EQ(TAPMIG_DEF_MAX_PACKETS, info_of(self->hold).max_packets);
 }
 
-/* Run the rest of the test as a user without capabilities. */
-#define CHILD_AS_NOBODY							\
-	pid_t __pid = fork();						\
-									\
-	ASSERT_LE(0, __pid);						\
-	if (__pid) {							\
-		int __st;						\
-									\
-		ASSERT_EQ(__pid, waitpid(__pid, &__st, 0));		\
-		EXPECT_EQ(0, __st);					\
-		return;							\
-	}								\
-	become_nobody()
-
-#define CHECK(want, expr)						\
-do {									\
-	int __got = (expr);						\
-									\
-	if (__got != (want)) {						\
-		fprintf(stderr, "# line %d: %s is %d, not %d\n",	\
-			__LINE__, #expr, __got, (want));		\
-		_exit(1);						\
-	}								\
-} while (0)
-
-#define CHECK_OK(expr)							\
-do {									\
-	int __got = (expr);						\
-									\
-	if (__got < 0) {						\
-		fprintf(stderr, "# line %d: %s is %d\n", __LINE__,	\
-			#expr, __got);					\
-		_exit(1);						\
-	}								\
-} while (0)
-
 TEST_F(hold, a_user_without_capability_is_limited)
 {
 	int ctl = self->ctl;
 	struct tapmig_set s;
 	int hold;
 
-	CHILD_AS_NOBODY;
+	IN_CHILD;
+	become_nobody();
 	CHECK(-EPERM, try_create(ctl, CREATE(.max_packets =
 					     TAPMIG_UNPRIV_MAX_PACKETS + 1)));
 	CHECK(-EPERM, try_create(ctl, CREATE(.max_bytes =
@@ -765,7 +730,8 @@ TEST_F(hold, a_user_without_capability_holds_the_queue_it_has)
 	int ctl = self->ctl, tap = self->n.fd[0], hold;
 
 	close(self->hold);
-	CHILD_AS_NOBODY;
+	IN_CHILD;
+	become_nobody();
 	hold = try_create(ctl, CREATE());
 	CHECK_OK(hold);
 	CHECK(0, hold_add(hold, tap, 0));
@@ -799,7 +765,8 @@ TEST_F(hold, a_user_has_1024_holds_and_no_more)
 	int ctl = self->ctl, i, fd = -1;
 
 	ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &rl));
-	CHILD_AS_NOBODY;
+	IN_CHILD;
+	become_nobody();
 	for (i = 0; i < 1024; i++) {
 		fd = try_create(ctl, CREATE());
 		CHECK_OK(fd);

@@ -299,6 +299,43 @@ void pkts_free(struct pkts *p);
 struct pkt pkt_udp(const struct nic *n, __u64 seq, __u32 flow,
 		   __u64 payload, size_t len);
 
+/* --- in a child process, where the harness's macros do not work ---------- */
+
+/* The child runs the rest of the test and must end with _exit(0). */
+#define IN_CHILD							\
+	pid_t __pid = fork();						\
+									\
+	ASSERT_LE(0, __pid);						\
+	if (__pid) {							\
+		int __st;						\
+									\
+		ASSERT_EQ(__pid, waitpid(__pid, &__st, 0));		\
+		EXPECT_EQ(0, __st);					\
+		return;							\
+	}
+
+#define CHECK(want, expr)						\
+do {									\
+	long __want = (want), __got = (expr);				\
+									\
+	if (__got != __want) {						\
+		fprintf(stderr, "# %s:%d: %s is %ld, not %ld\n",	\
+			__FILE__, __LINE__, #expr, __got, __want);	\
+		_exit(1);						\
+	}								\
+} while (0)
+
+#define CHECK_OK(expr)							\
+do {									\
+	long __got = (expr);						\
+									\
+	if (__got < 0) {						\
+		fprintf(stderr, "# %s:%d: %s is %ld\n", __FILE__,	\
+			__LINE__, #expr, __got);			\
+		_exit(1);						\
+	}								\
+} while (0)
+
 /* --- the rest ----------------------------------------------------------- */
 
 /* The same ioctl as a 32-bit program makes it; @arg below 4 GiB. */
