@@ -270,6 +270,9 @@ static void print_text(const struct nlattr **tb, const char *event)
 				continue;
 			if (attrs[i].zero_hidden && !nl_uint(tb[i]))
 				continue;
+			if (attrs[i].kind == KIND_STRING &&
+			    !*mnl_attr_get_str(tb[i]))
+				continue;
 			print_attr(i, tb[i], first ? "\n    " : " ");
 			first = false;
 		}

@@ -1,0 +1,138 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-only
+"""A stand-in for a program that has a TAP, TUN or macvtap device open.
+
+    tool_vmm.py KIND IFNAME [queues=N] [dups=N] [fork] [path=DEVICE]
+
+KIND is tap, tun (raw IP), or macvtap (path needed). Commands on standard
+input, one line of answer to each:
+
+    send COUNT [SIZE]   send numbered frames to the device
+    read COUNT          read until that many numbered frames came
+    pending             how many queues have something to read
+    quit
+"""
+
+import array
+import fcntl
+import os
+import select
+import socket
+import struct
+import sys
+
+TUNSETIFF = 0x400454CA
+IFF_TUN, IFF_TAP, IFF_NO_PI, IFF_MULTI_QUEUE = 1, 2, 0x1000, 0x100
+ETHERTYPE = 0x88B5
+TIMEOUT = 60
+
+
+class Vmm:
+    def __init__(self, kind, name, options):
+        self.kind = kind
+        self.name = name
+        self.sent = 0
+        self.fds = []
+        self.dups = []
+        self.alive = None
+        queues = int(options.get("queues", 1))
+        for _ in range(queues):
+            self.fds.append(self.open(options.get("path"), queues > 1))
+        for i in range(int(options.get("dups", 0))):
+            self.dups.append(os.dup(self.fds[i % queues]))
+        if "fork" in options:
+            # Another process with the same open files, while this lives.
+            alive, self.alive = os.pipe()
+            if not os.fork():
+                os.close(self.alive)
+                os.read(alive, 1)
+                os._exit(0)
+        self.socket = None
+
+    def close(self):
+        if self.alive is not None:
+            os.close(self.alive)
+            os.wait()
+
+    def open(self, path, multi):
+        fd = os.open(path or "/dev/net/tun", os.O_RDWR)
+        flags = IFF_NO_PI | (IFF_TUN if self.kind == "tun" else IFF_TAP)
+        flags |= IFF_MULTI_QUEUE if multi else 0
+        request = struct.pack("16sH22x", self.name.encode(), flags)
+        if self.kind != "macvtap":
+            fcntl.ioctl(fd, TUNSETIFF, request)
+            return fd
+        request = array.array("B", struct.pack("16sH22x", b"", IFF_TAP |
+                                               IFF_NO_PI))
+        fcntl.ioctl(fd, TUNSETIFF, request)
+        return fd
+
+    def frame(self, number, size):
+        if self.kind == "tun":
+            body = struct.pack(">I", number).ljust(size - 20, b"\0")
+            return struct.pack(">BBHHHBBH4s4s", 0x45, 0, size, 0, 0, 64, 253,
+                               0, bytes(4), bytes(4)) + body
+        head = bytes.fromhex("020000000001020000000002")
+        head += struct.pack(">HI", ETHERTYPE, number)
+        return head.ljust(size, b"\0")
+
+    def send(self, count, size=60):
+        # Not before the device is up: that is an error which stays.
+        if not self.socket:
+            self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+            self.socket.bind((self.name, ETHERTYPE))
+        for _ in range(count):
+            self.sent += 1
+            self.socket.send(self.frame(self.sent, size))
+        return f"sent {self.sent}"
+
+    def number(self, data):
+        if self.kind == "tun":
+            if len(data) < 24 or data[9] != 253:
+                return None
+            return struct.unpack(">I", data[20:24])[0]
+        if len(data) < 18 or data[12:14] != b"\x88\xb5":
+            return None
+        return struct.unpack(">I", data[14:18])[0]
+
+    def read(self, count):
+        got = []
+        poll = select.poll()
+        for fd in self.fds:
+            poll.register(fd, select.POLLIN)
+        while len(got) < count:
+            ready = poll.poll(TIMEOUT * 1000)
+            if not ready:
+                break
+            for fd, _ in ready:
+                number = self.number(os.read(fd, 1 << 20))
+                if number is not None:
+                    got.append(number)
+        return "got " + " ".join(map(str, got))
+
+    def pending(self):
+        poll = select.poll()
+        for fd in self.fds:
+            poll.register(fd, select.POLLIN)
+        return f"pending {len(poll.poll(0))}"
+
+
+def main():
+    options = dict((a.split("=", 1) + [""])[:2] for a in sys.argv[3:])
+    vmm = Vmm(sys.argv[1], sys.argv[2], options)
+    print("ready", flush=True)
+    for line in sys.stdin:
+        words = line.split()
+        if words[0] == "send":
+            answer = vmm.send(*map(int, words[1:]))
+        elif words[0] == "read":
+            answer = vmm.read(int(words[1]))
+        elif words[0] == "pending":
+            answer = vmm.pending()
+        else:
+            break
+        print(answer, flush=True)
+    vmm.close()
+
+
+main()
