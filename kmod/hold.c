@@ -204,29 +204,37 @@ void tapmig_hold_capture(struct tapmig_hold *h, struct tapmig_pkt *p)
 
 	lockdep_assert_held(&h->pkt_lock);
 
-	h->counts.captured++;
 	if (h->trimming) {
-		/* The newest are kept, up to what the rings would hold. */
-		while (h->fresh.count >= h->keep_packets ||
-		       !__tapmig_hold_charge(h, 1, p->truesize)) {
+		/*
+		 * The newest are kept. The captured list may have as many
+		 * again, until it is settled.
+		 */
+		while (h->fresh.head &&
+		       (h->fresh.count >= h->keep_packets ||
+			h->fresh.bytes + p->truesize > h->max_bytes)) {
 			old = tapmig_list_pop(&h->fresh);
-			if (!old)
-				goto drop;
 			__tapmig_hold_uncharge(h, 1, old->truesize);
 			h->counts.trimmed++;
 			tapmig_list_add_tail(&h->reap, old);
 		}
+		if (!tapmig_user_charge(h->user, p->truesize))
+			goto drop;
+		h->held_packets++;
+		h->held_bytes += p->truesize;
 	} else if (!__tapmig_hold_charge(h, 1, p->truesize)) {
 		goto drop;
 	}
+	h->counts.captured++;
+	h->news = true;
 	trace_tapmig_hold(h, p);
 	tapmig_list_add_tail(&h->fresh, p);
 	return;
 
 drop:
+	h->news |= !h->overflowed;
+	h->overflowed = true;
 	h->counts.dropped++;
 	h->counts.dropped_bytes += tapmig_pkt_len(p);
-	h->overflowed |= h->counts.dropped == 1;
 	trace_tapmig_drop(h, p, "no room");
 	tapmig_list_add_tail(&h->reap, p);
 }
@@ -250,8 +258,9 @@ static void tapmig_captured_insert(struct tapmig_hold *h, struct tapmig_pkt *p)
 	h->seek_hint = NULL;
 }
 
-/* Free the oldest captured packets while there are more than @keep. */
-static void tapmig_captured_trim(struct tapmig_hold *h, u64 keep, s64 before)
+/* Free the oldest captured packets, if too many, too large or too old. */
+static void tapmig_captured_trim(struct tapmig_hold *h, u64 keep,
+				 u64 keep_bytes, s64 before)
 {
 	struct tapmig_list gone = {};
 	struct tapmig_pkt *p;
@@ -259,7 +268,8 @@ static void tapmig_captured_trim(struct tapmig_hold *h, u64 keep, s64 before)
 	lockdep_assert_held(&h->lock);
 
 	while ((p = h->captured.head) &&
-	       (h->captured.count > keep || p->time < before)) {
+	       (h->captured.count > keep || h->captured.bytes > keep_bytes ||
+		p->time < before)) {
 		h->gap_base = max(h->gap_base, p->seq);
 		tapmig_list_add_tail(&gone, tapmig_list_pop(&h->captured));
 	}
@@ -307,8 +317,8 @@ void tapmig_hold_settle(struct tapmig_hold *h)
 			tapmig_dedup_hash(p);
 		tapmig_captured_insert(h, p);
 	}
-	if (h->captured.count > keep)
-		tapmig_captured_trim(h, keep, S64_MIN);
+	if (keep != U64_MAX)
+		tapmig_captured_trim(h, keep, h->max_bytes, S64_MIN);
 }
 
 /**
@@ -388,7 +398,8 @@ static void tapmig_hold_stop_deadline(struct tapmig_hold *h)
 /* Free all packets, and count them. */
 static void tapmig_hold_free_packets(struct tapmig_hold *h)
 {
-	u64 n;
+	struct tapmig_queue *q;
+	u64 n = 0;
 
 	lockdep_assert_held(&h->lock);
 
@@ -399,7 +410,11 @@ static void tapmig_hold_free_packets(struct tapmig_hold *h)
 				h->late.count,
 			     h->captured.bytes + h->imports.bytes +
 			     h->late.bytes);
-	n = tapmig_list_free(&h->captured);
+	list_for_each_entry(q, &h->queues, node) {
+		tapmig_hold_uncharge(h, q->out.count, q->out.bytes);
+		n += tapmig_list_free(&q->out);
+	}
+	n += tapmig_list_free(&h->captured);
 	n += tapmig_list_free(&h->imports);
 	n += tapmig_list_free(&h->late);
 	h->counts.discarded += n;
@@ -433,12 +448,13 @@ void tapmig_hold_die(struct tapmig_hold *h)
 {
 	lockdep_assert_held(&h->lock);
 
-	if (h->state == TAPMIG_STATE_DEAD)
+	if (h->gone || h->state == TAPMIG_STATE_DEAD)
 		return;
 	tapmig_hold_cancel_work(h, &h->thaw_work);
 	tapmig_hold_leave(h);
 	tapmig_hold_settle(h);
-	tapmig_import_close(h);
+	tapmig_nl_partial_free(h);
+	h->importing = false;
 	tapmig_hold_set_state(h, TAPMIG_STATE_DEAD);
 	/* Without an owner it would stay for ever. */
 	if (!h->owners && !h->deadline)
@@ -546,7 +562,7 @@ bool tapmig_hold_is_orphan(struct tapmig_hold *h)
 	list_for_each_entry(q, &h->queues, node)
 		if (!tapmig_queue_orphan(q))
 			return false;
-	return h->nr_queues;
+	return h->dev && h->nr_queues;
 }
 
 /**
@@ -587,11 +603,13 @@ static void tapmig_settle_work(struct work_struct *work)
 	spin_lock_irq(&h->pkt_lock);
 	h->settle_queued = false;
 	h->settled_at = jiffies;
-	tell = h->overflowed || (h->fresh.head && !h->trimming);
-	h->overflowed = false;
 	spin_unlock_irq(&h->pkt_lock);
 
 	tapmig_hold_settle(h);
+	spin_lock_irq(&h->pkt_lock);
+	tell = h->news && !h->trimming;
+	h->news = false;
+	spin_unlock_irq(&h->pkt_lock);
 	list_for_each_entry(q, &h->queues, node)
 		dead |= READ_ONCE(q->dead);
 	if (dead && !h->gone)
@@ -628,8 +646,10 @@ static void tapmig_deadline_work(struct work_struct *work)
 	case TAPMIG_STATE_THAWING:
 		h->flags |= TAPMIG_HOLD_FLAGS_DUE;
 		if (h->deadline_action == TAPMIG_DEADLINE_ACTION_THAW) {
-			if (h->state == TAPMIG_STATE_FROZEN)
+			if (h->state == TAPMIG_STATE_FROZEN) {
+				h->thaw_asked_at = ktime_get_ns();
 				tapmig_hold_set_state(h, TAPMIG_STATE_THAWING);
+			}
 			tapmig_hold_queue_work(h, &h->thaw_work, 0);
 		} else {
 			mutex_unlock(&h->lock);
@@ -638,7 +658,17 @@ static void tapmig_deadline_work(struct work_struct *work)
 		}
 		break;
 	case TAPMIG_STATE_LIVE:
+		/* What found no room by now never will. */
+		tapmig_hold_uncharge(h, h->late.count, h->late.bytes);
+		h->counts.discarded += tapmig_list_free(&h->late);
 		tapmig_import_close(h);
+		break;
+	case TAPMIG_STATE_ARMED:
+		h->prepared = false;
+		if (h->owners)
+			tapmig_hold_restore_rings(h);
+		else
+			tapmig_hold_unregister(h);
 		break;
 	case TAPMIG_STATE_DEAD:
 		h->flags |= TAPMIG_HOLD_FLAGS_DUE;
@@ -663,6 +693,11 @@ static bool tapmig_limits_allowed(u32 packets, u64 bytes, u32 ms)
 	return packets <= TAPMIG_UNPRIV_MAX_PACKETS &&
 	       bytes <= TAPMIG_UNPRIV_MAX_BYTES &&
 	       ms <= TAPMIG_UNPRIV_MAX_FROZEN_MS;
+}
+
+static bool tapmig_wait_valid(u32 ms)
+{
+	return ms <= TAPMIG_MAX_FROZEN_MS || ms == U32_MAX;
 }
 
 static int tapmig_limits_check(u32 packets, u64 bytes, u32 ms)
@@ -690,6 +725,8 @@ struct tapmig_hold *tapmig_hold_create(struct net *net,
 				  c->max_frozen_ms);
 	if (err)
 		return ERR_PTR(err);
+	if (!tapmig_wait_valid(c->wait_import_ms))
+		return ERR_PTR(-ERANGE);
 	if ((c->flags & TAPMIG_HOLD_FLAGS_PINNED) &&
 	    !ns_capable(net->user_ns, CAP_NET_ADMIN))
 		return ERR_PTR(-EPERM);
@@ -754,6 +791,21 @@ free_hold:
 	return ERR_PTR(err);
 }
 
+/*
+ * The owner is gone, and so is the hold. A ring whose backlog was not read
+ * yet stays enlarged: without a reference to its file there is nobody to give
+ * it its size back, and with one its device would not be free.
+ */
+static void tapmig_hold_end(struct tapmig_hold *h)
+{
+	if (h->state == TAPMIG_STATE_LIVE) {
+		tapmig_hold_uncharge(h, h->late.count, h->late.bytes);
+		h->counts.discarded += tapmig_list_free(&h->late);
+		tapmig_import_close(h);
+	}
+	tapmig_hold_unregister(h);
+}
+
 /**
  * tapmig_hold_owner_gone - the last fd of a hold was closed
  * @h: the hold
@@ -773,31 +825,34 @@ void tapmig_hold_owner_gone(struct tapmig_hold *h)
 		}
 		if (h->flags & TAPMIG_HOLD_FLAGS_PINNED)
 			break;
+		h->thaw_asked_at = ktime_get_ns();
 		tapmig_hold_set_state(h, TAPMIG_STATE_THAWING);
 		fallthrough;
 	case TAPMIG_STATE_THAWING:
 		if (h->flags & TAPMIG_HOLD_FLAGS_PINNED)
 			break;
 		/* Nobody is there to read when the VMM is gone as well. */
-		while (!tapmig_hold_is_orphan(h) &&
-		       tapmig_handover(h) == -ENOMEM)
-			cond_resched();
-		tapmig_hold_unregister(h);
+		if (!tapmig_hold_is_orphan(h) && tapmig_handover(h)) {
+			/* Rather a frame twice than none at all. */
+			h->dedup = TAPMIG_DEDUP_OFF;
+			tapmig_handover(h);
+		}
+		tapmig_hold_end(h);
 		break;
 	case TAPMIG_STATE_LIVE:
 		if (h->flags & TAPMIG_HOLD_FLAGS_PINNED)
 			break;
-		tapmig_hold_unregister(h);
+		tapmig_hold_end(h);
 		break;
 	case TAPMIG_STATE_DEAD:
-		if (!h->deadline)
-			tapmig_hold_start_deadline(h);
 		if (!(h->flags & (TAPMIG_HOLD_FLAGS_DETACHED |
 				  TAPMIG_HOLD_FLAGS_PINNED)))
 			tapmig_hold_unregister(h);
+		else if (!h->deadline)
+			tapmig_hold_start_deadline(h);
 		break;
 	default:
-		tapmig_hold_unregister(h);
+		tapmig_hold_end(h);
 	}
 unlock:
 	mutex_unlock(&h->lock);
@@ -847,6 +902,7 @@ int tapmig_hold_refuse(struct tapmig_hold *h, struct netlink_ext_ack *extack)
 int tapmig_hold_prepare(struct tapmig_hold *h, u32 entries)
 {
 	struct tapmig_queue *q;
+	u64 limit;
 	int err;
 
 	mutex_lock(&h->lock);
@@ -857,11 +913,15 @@ int tapmig_hold_prepare(struct tapmig_hold *h, u32 entries)
 		err = tapmig_hold_refuse(h, NULL);
 		goto unlock;
 	}
+	/* What is in the rings is not charged: no more than would be held. */
+	limit = min_t(u64, h->max_packets,
+		      div_u64(h->max_bytes, SKB_TRUESIZE(ETH_FRAME_LEN)));
+	limit = div_u64(limit, h->nr_queues);
 	err = -ERANGE;
-	if (entries > h->max_packets)
+	if (entries > limit)
 		goto unlock;
 	if (!entries)
-		entries = h->max_packets;
+		entries = limit;
 	err = 0;
 	list_for_each_entry(q, &h->queues, node) {
 		err = tapmig_queue_grow(q, entries);
@@ -871,7 +931,10 @@ int tapmig_hold_prepare(struct tapmig_hold *h, u32 entries)
 	h->prepared = !err;
 	h->prepared_entries = entries;
 	trace_tapmig_prepare(h, entries);
-	tapmig_hold_restore_rings(h);
+	if (h->prepared)
+		tapmig_hold_start_deadline(h);
+	else
+		tapmig_hold_restore_rings(h);
 unlock:
 	mutex_unlock(&h->lock);
 	return err;
@@ -919,6 +982,7 @@ int tapmig_hold_freeze(struct tapmig_hold *h, bool detached,
 	h->thawed_at = 0;
 	spin_lock_irq(&h->pkt_lock);
 	h->gap_base = h->next_seq - 1;
+	h->overflowed = false;
 	h->trimming = h->role == TAPMIG_ROLE_STANDBY;
 	h->keep_packets = min_t(u64, keep, h->max_packets);
 	spin_unlock_irq(&h->pkt_lock);
@@ -929,6 +993,8 @@ int tapmig_hold_freeze(struct tapmig_hold *h, bool detached,
 	if (h->role != TAPMIG_ROLE_STANDBY ||
 	    (h->flags & TAPMIG_HOLD_FLAGS_PINNED))
 		tapmig_hold_start_deadline(h);
+	else
+		tapmig_hold_stop_deadline(h);
 	tapmig_hold_set_state(h, TAPMIG_STATE_FROZEN);
 	err = 0;
 unlock:
@@ -990,7 +1056,9 @@ unlock:
 int tapmig_hold_commit(struct tapmig_hold *h, u64 seq,
 		       struct netlink_ext_ack *extack)
 {
-	struct tapmig_list gone = {};
+	struct tapmig_list gone = {}, keep = {};
+	struct tapmig_pkt *p;
+	u64 next_seq;
 	int err = 0;
 
 	mutex_lock(&h->lock);
@@ -1000,13 +1068,23 @@ int tapmig_hold_commit(struct tapmig_hold *h, u64 seq,
 		goto unlock;
 	}
 	tapmig_hold_settle(h);
-	if (seq >= READ_ONCE(h->next_seq)) {
+	spin_lock_irq(&h->pkt_lock);
+	next_seq = h->next_seq;
+	spin_unlock_irq(&h->pkt_lock);
+	if (seq >= next_seq) {
 		NL_SET_ERR_MSG(extack, "no packet has that number yet");
 		err = -ERANGE;
 		goto unlock;
 	}
-	while (h->captured.head && h->captured.head->seq <= seq)
-		tapmig_list_add_tail(&gone, tapmig_list_pop(&h->captured));
+	/* What vhost-net gave back late has low numbers, but may be unsent. */
+	while (h->captured.head && h->captured.head->seq <= seq) {
+		p = tapmig_list_pop(&h->captured);
+		tapmig_list_add_tail(p->seq >= TAPMIG_SEQ_FIRST ||
+				     (p->flags & TAPMIG_PKT_EXPORTED) ?
+				     &gone : &keep, p);
+	}
+	tapmig_list_splice(&keep, &h->captured);
+	h->captured = keep;
 	h->seek_hint = NULL;
 	h->gap_base = max(h->gap_base, seq);
 	h->committed_seq = max(h->committed_seq, seq);
@@ -1051,6 +1129,11 @@ int tapmig_hold_set(struct tapmig_hold *h, const struct tapmig_set *set,
 		NL_SET_ERR_MSG(extack, "a limit cannot be zero");
 		goto unlock;
 	}
+	if ((set->mask & TAPMIG_SET_WAIT_IMPORT_MS) &&
+	    !tapmig_wait_valid(set->wait_import_ms)) {
+		NL_SET_ERR_MSG(extack, "that wait is out of range");
+		goto unlock;
+	}
 	/* Nobody needs a privilege to leave or lower what is there. */
 	err = tapmig_limits_check(packets <= h->max_packets ? 1 : packets,
 				  bytes <= h->max_bytes ? 1 : bytes,
@@ -1076,8 +1159,11 @@ int tapmig_hold_set(struct tapmig_hold *h, const struct tapmig_set *set,
 		h->dedup = set->dedup;
 	if (set->mask & TAPMIG_SET_DEADLINE_ACTION)
 		h->deadline_action = set->deadline_action;
-	if (set->mask & TAPMIG_SET_WAIT_IMPORT_MS)
+	if (set->mask & TAPMIG_SET_WAIT_IMPORT_MS) {
 		h->wait_import_ms = set->wait_import_ms;
+		if (h->state == TAPMIG_STATE_THAWING)
+			tapmig_thaw_start(h);
+	}
 	if (set->mask & TAPMIG_SET_MAC)
 		ether_addr_copy(h->mac, set->mac);
 	old_flags = h->flags;
@@ -1168,7 +1254,7 @@ void tapmig_standby_begin(struct tapmig_hold *h, s64 before)
 	h->trimming = false;
 	spin_unlock_irq(&h->pkt_lock);
 	tapmig_hold_settle(h);
-	tapmig_captured_trim(h, U64_MAX, before);
+	tapmig_captured_trim(h, U64_MAX, U64_MAX, before);
 	if (!h->deadline)
 		tapmig_hold_start_deadline(h);
 }
@@ -1185,27 +1271,44 @@ static void tapmig_device_gone(struct tapmig_hold *h, struct net_device *dev)
 		tapmig_hold_die(h);
 }
 
-/* The device has resized its rings; give them back what they had. */
-static void tapmig_after_resize(struct tapmig_hold *h)
+/**
+ * tapmig_after_resize - the device has resized the rings of a hold, or has
+ *	refused to; give them back what was in them
+ * @h: the hold
+ */
+void tapmig_after_resize(struct tapmig_hold *h)
 {
 	struct tapmig_handover ho = { .hold = h };
 	struct tapmig_queue *q;
 
+	ASSERT_RTNL();
+	lockdep_assert_held(&h->lock);
+
+	if (h->state != TAPMIG_STATE_ARMED && h->state != TAPMIG_STATE_LIVE)
+		return;
 	list_for_each_entry(q, &h->queues, node) {
-		if (h->state == TAPMIG_STATE_ARMED ||
-		    h->state == TAPMIG_STATE_LIVE)
-			while (tapmig_queue_handover(q, &ho) == -ENOMEM)
-				cond_resched();
-		if (h->prepared && h->state == TAPMIG_STATE_ARMED)
+		tapmig_queue_handover(q, &ho);
+		if (h->prepared)
 			tapmig_queue_grow(q, h->prepared_entries);
 	}
+	tapmig_list_free(&ho.drop);
 	tapmig_hold_restore_rings(h);
+}
+
+static void tapmig_before_resize(struct tapmig_hold *h)
+{
+	struct tapmig_queue *q;
+
+	list_for_each_entry(q, &h->queues, node)
+		tapmig_queue_before_resize(q);
+	/* If the device refuses, nobody tells us afterwards. */
+	if (h->state == TAPMIG_STATE_ARMED || h->state == TAPMIG_STATE_LIVE)
+		tapmig_hold_queue_work(h, &h->thaw_work, 0);
 }
 
 static int tapmig_device_event(unsigned long event, struct net_device *dev,
 			       bool before)
 {
-	struct tapmig_queue *q;
 	struct tapmig_hold *h;
 	unsigned long id = 0;
 
@@ -1218,8 +1321,7 @@ static int tapmig_device_event(unsigned long event, struct net_device *dev,
 			tapmig_device_gone(h, dev);
 		else if (event == NETDEV_CHANGE_TX_QUEUE_LEN && h->dev == dev) {
 			if (before)
-				list_for_each_entry(q, &h->queues, node)
-					tapmig_queue_before_resize(q);
+				tapmig_before_resize(h);
 			else
 				tapmig_after_resize(h);
 		}

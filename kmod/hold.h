@@ -82,6 +82,7 @@ struct tapmig_pkt {
 #define TAPMIG_PKT_ALLOCATED	BIT(1)	/* in memory of its own */
 #define TAPMIG_PKT_GROUP	BIT(2)	/* to a group address (with HASHED) */
 #define TAPMIG_PKT_CHECKED	BIT(3)	/* is to be delivered */
+#define TAPMIG_PKT_EXPORTED	BIT(4)	/* was handed out */
 
 /**
  * struct tapmig_list - a list of packets
@@ -260,7 +261,8 @@ struct tapmig_counts {
  * @committed_seq: of the last commit
  * @imports: packets imported and not handed over
  * @imports_sorted: they are in order
- * @seen: number imported -> how many segments, since the session began
+ * @seen: number imported -> how many segments, since the last freeze
+ * @seen_count: numbers in @seen
  * @importing: an import session is open
  * @import_begun: there was one since the last freeze
  * @in_step: the peer said so, or closed the session
@@ -285,7 +287,8 @@ struct tapmig_counts {
  * @reap: packets to be freed from process context
  * @trimming: a STANDBY hold that only keeps the newest
  * @keep_packets: how many
- * @overflowed: there was an overflow that was not yet told
+ * @news: packets came that were not yet told of
+ * @overflowed: there was an overflow since the last freeze
  * @settle_queued: settle_work is on its way
  * @settled_at: when it last ran, in jiffies
  * @next_seq: number of the next packet
@@ -333,6 +336,7 @@ struct tapmig_hold {
 	struct tapmig_list imports;
 	bool imports_sorted;
 	struct xarray seen;
+	u64 seen_count;
 	bool importing;
 	bool import_begun;
 	bool in_step;
@@ -358,6 +362,7 @@ struct tapmig_hold {
 	struct tapmig_list reap;
 	bool trimming;
 	u32 keep_packets;
+	bool news;
 	bool overflowed;
 	bool settle_queued;
 	unsigned long settled_at;
@@ -412,9 +417,11 @@ void tapmig_captured_replace(struct tapmig_hold *h, struct tapmig_pkt *old,
 const char *tapmig_state_name(u32 state);
 int tapmig_holds_init(void);
 void tapmig_holds_exit(void);
+void tapmig_after_resize(struct tapmig_hold *h);
 
 /* thaw.c: hand-over */
 int tapmig_thaw(struct tapmig_hold *h, struct netlink_ext_ack *extack);
+void tapmig_thaw_start(struct tapmig_hold *h);
 int tapmig_thaw_wait(struct tapmig_hold *h);
 int tapmig_handover(struct tapmig_hold *h);
 void tapmig_thaw_work(struct work_struct *work);
@@ -483,7 +490,7 @@ bool tapmig_queue_restore(struct tapmig_queue *q);
 void tapmig_queue_freeze(struct tapmig_queue *q);
 void tapmig_queue_unfreeze(struct tapmig_queue *q);
 void tapmig_queue_drain(struct tapmig_queue *q);
-int tapmig_queue_handover(struct tapmig_queue *q, struct tapmig_handover *ho);
+void tapmig_queue_handover(struct tapmig_queue *q, struct tapmig_handover *ho);
 void tapmig_queue_before_resize(struct tapmig_queue *q);
 void tapmig_queue_wake(struct tapmig_queue *q);
 u32 tapmig_queue_produce(struct tapmig_queue *q, struct tapmig_list *l,
@@ -533,7 +540,7 @@ struct tapmig_meta {
 #define TAPMIG_MAX_SEGMENTS	8192
 
 int tapmig_meta_get(const struct tapmig_pkt *p, struct tapmig_meta *m);
-struct sk_buff *tapmig_skb_alloc(u32 len);
+struct sk_buff *tapmig_skb_alloc(u32 len, u32 linear);
 int tapmig_skb_finish(struct sk_buff *skb, u32 link_type,
 		      const struct tapmig_meta *m, struct tapmig_list *out,
 		      bool *segmented, struct netlink_ext_ack *extack);

@@ -9,7 +9,10 @@
 #include "hold.h"
 #include "trace.h"
 
-#define TAPMIG_LATE_RETRY	1	/* jiffies */
+#define TAPMIG_LATE_RETRY	msecs_to_jiffies(10)
+
+/* Most numbers to remember: what an honest peer never reaches. */
+#define TAPMIG_SEEN_MAX(h)	(8ULL * (h)->max_packets + 1048576)
 
 /**
  * tapmig_import_reset - forget all that was imported
@@ -21,6 +24,7 @@ void tapmig_import_reset(struct tapmig_hold *h)
 
 	tapmig_nl_partial_free(h);
 	xa_destroy(&h->seen);
+	h->seen_count = 0;
 	h->importing = false;
 	h->import_begun = false;
 	h->in_step = false;
@@ -76,7 +80,7 @@ bool tapmig_import_own_address(struct tapmig_hold *h, struct tapmig_pkt *p)
  * @age_ms: how long ago the source froze
  * @extack: where to say why not
  *
- * Return: 0; -EBUSY: ARMED, or a session is open; -ENODEV: dead.
+ * Return: 0; -EBUSY: ARMED; -ENODEV: dead.
  */
 int tapmig_import_begin(struct tapmig_hold *h, bool has_age, u64 age_ms,
 			struct netlink_ext_ack *extack)
@@ -90,11 +94,8 @@ int tapmig_import_begin(struct tapmig_hold *h, bool has_age, u64 age_ms,
 		err = tapmig_hold_refuse(h, extack);
 		goto unlock;
 	}
-	if (h->importing) {
-		NL_SET_ERR_MSG(extack, "an import session is open");
-		err = -EBUSY;
-		goto unlock;
-	}
+	/* A sender that lost its connection may take up its session again. */
+	tapmig_nl_partial_free(h);
 	h->importing = true;
 	h->in_step = false;
 	if (h->role == TAPMIG_ROLE_STANDBY && !h->import_begun &&
@@ -231,38 +232,58 @@ static bool tapmig_import_seen(struct tapmig_hold *h, u64 seq, u16 sub)
 
 static int tapmig_import_mark(struct tapmig_hold *h, u64 seq, u16 sub)
 {
-	return xa_err(xa_store(&h->seen, seq, xa_mk_value(sub + 1),
-			       GFP_KERNEL));
+	void *old;
+
+	if (h->seen_count > TAPMIG_SEEN_MAX(h))
+		return -ENOBUFS;
+	old = xa_store(&h->seen, seq, xa_mk_value(sub + 1), GFP_KERNEL);
+	if (xa_is_err(old))
+		return xa_err(old);
+	h->seen_count += !old;
+	return 0;
 }
 
-/* All or none of @pkts are marked as seen. */
-static int tapmig_import_mark_all(struct tapmig_hold *h,
-				  const struct tapmig_list *pkts)
+static void tapmig_import_unmark(struct tapmig_hold *h, u64 seq, u16 sub)
 {
-	struct tapmig_pkt *p, *undo;
-	int err;
-
-	for (p = pkts->head; p; p = p->next) {
-		err = tapmig_import_mark(h, p->seq, p->sub);
-		if (err)
-			goto undo;
-	}
-	return 0;
-
-undo:
-	for (undo = pkts->head; undo != p; undo = undo->next) {
-		if (undo->sub)
-			tapmig_import_mark(h, undo->seq, undo->sub - 1);
-		else
-			xa_erase(&h->seen, undo->seq);
-	}
-	return err;
+	if (!tapmig_import_seen(h, seq, sub))
+		return;
+	/* Makes no new entry, so that it needs no memory. */
+	if (sub)
+		xa_store(&h->seen, seq, xa_mk_value(sub), GFP_KERNEL);
+	else if (xa_erase(&h->seen, seq))
+		h->seen_count--;
 }
 
 /* Is a late packet not to be delivered, as the destination has its own. */
 static bool tapmig_late_skip(struct tapmig_hold *h, struct tapmig_pkt *p)
 {
 	return tapmig_dedup_applies(h->dedup, h->link_type, p);
+}
+
+/*
+ * A GSO packet may have to be segmented for its device. Charge it for that
+ * now, so that the limits hold then.
+ */
+static void tapmig_import_estimate(struct tapmig_pkt *p)
+{
+	struct skb_shared_info *shinfo = skb_shinfo(tapmig_pkt_skb(p));
+	u64 bytes = (u64)SKB_TRUESIZE(shinfo->gso_size) * shinfo->gso_segs;
+
+	if (shinfo->gso_size)
+		p->truesize = clamp_t(u64, bytes, p->truesize, U32_MAX);
+}
+
+/* Queue late packets such as the device would have got them. */
+static void tapmig_late_add(struct tapmig_hold *h, struct tapmig_pkt *p)
+{
+	struct tapmig_list adapted = {};
+	u64 bytes = p->truesize;
+
+	if (tapmig_queue_adapt(h, p, &adapted))
+		h->counts.lost++;
+	tapmig_hold_uncharge(h, 1, bytes);
+	tapmig_hold_charge_all(h, adapted.count, adapted.bytes);
+	tapmig_list_splice(&h->late, &adapted);
 }
 
 /**
@@ -282,7 +303,6 @@ int tapmig_import_packets(struct tapmig_hold *h, struct tapmig_list *pkts,
 	struct tapmig_list take = {}, resent = {}, drop = {};
 	bool live = h->state == TAPMIG_STATE_LIVE;
 	struct tapmig_import_result r = {};
-	struct tapmig_list *to;
 	struct tapmig_pkt *p;
 	int err;
 
@@ -296,15 +316,20 @@ int tapmig_import_packets(struct tapmig_hold *h, struct tapmig_list *pkts,
 		return -EBUSY;
 	}
 
-	while ((p = tapmig_list_pop(pkts))) {
-		if (tapmig_import_seen(h, p->seq, p->sub))
-			tapmig_list_add_tail(&resent, p);
-		else
+	while ((p = pkts->head)) {
+		if (!tapmig_import_seen(h, p->seq, p->sub)) {
+			err = tapmig_import_mark(h, p->seq, p->sub);
+			if (err) {
+				NL_SET_ERR_MSG(extack, "too many numbers to remember");
+				goto unmark;
+			}
+			tapmig_list_pop(pkts);
+			tapmig_import_estimate(p);
 			tapmig_list_add_tail(&take, p);
+		} else {
+			tapmig_list_add_tail(&resent, tapmig_list_pop(pkts));
+		}
 	}
-	err = tapmig_import_mark_all(h, &take);
-	if (err)
-		goto give_back;
 	if (!tapmig_hold_charge(h, take.count, take.bytes)) {
 		NL_SET_ERR_MSG(extack, "the hold has no room for these packets");
 		err = -ENOBUFS;
@@ -315,7 +340,6 @@ int tapmig_import_packets(struct tapmig_hold *h, struct tapmig_list *pkts,
 	r.accepted = take.count;
 	h->counts.imported += take.count;
 	h->counts.resent += resent.count;
-	to = live ? &h->late : &h->imports;
 	while ((p = tapmig_list_pop(&take))) {
 		trace_tapmig_import(h, p, live);
 		if (tapmig_import_own_address(h, p)) {
@@ -330,11 +354,14 @@ int tapmig_import_packets(struct tapmig_hold *h, struct tapmig_list *pkts,
 			tapmig_list_add_tail(&drop, p);
 			continue;
 		}
-		if (live)
+		if (live) {
 			r.late++;
-		else if (to->head && to->tail->seq > p->seq)
+			tapmig_late_add(h, p);
+			continue;
+		}
+		if (h->imports.head && h->imports.tail->seq > p->seq)
 			h->imports_sorted = false;
-		tapmig_list_add_tail(to, p);
+		tapmig_list_add_tail(&h->imports, p);
 	}
 	*res = r;
 	tapmig_list_free(&resent);
@@ -344,13 +371,8 @@ int tapmig_import_packets(struct tapmig_hold *h, struct tapmig_list *pkts,
 	return 0;
 
 unmark:
-	for (p = take.head; p; p = p->next) {
-		if (p->sub)
-			tapmig_import_mark(h, p->seq, p->sub - 1);
-		else
-			xa_erase(&h->seen, p->seq);
-	}
-give_back:
+	for (p = take.head; p; p = p->next)
+		tapmig_import_unmark(h, p->seq, p->sub);
 	tapmig_list_splice(pkts, &take);
 	tapmig_list_splice(pkts, &resent);
 	return err;

@@ -26,6 +26,10 @@
 /* A frame is cut only when that leaves pieces of this size. */
 #define TAPMIG_CHUNK_MIN	4096
 
+/* Room for the state of a dump; the last word is for compat/genetlink.c. */
+#define TAPMIG_DUMP_CTX							\
+	(sizeof_field(struct netlink_callback, ctx) - sizeof(long))
+
 /**
  * struct tapmig_partial - packet of which only some chunks were imported
  * @seq: its number
@@ -406,7 +410,7 @@ int tapmig_nl_hold_get_dumpit(struct sk_buff *skb, struct netlink_callback *cb)
 	struct tapmig_hold *h;
 	int err;
 
-	BUILD_BUG_ON(sizeof(*ctx) > sizeof(cb->ctx));
+	BUILD_BUG_ON(sizeof(*ctx) > TAPMIG_DUMP_CTX);
 
 	err = tapmig_nl_version(nlmsg_data(cb->nlh), cb->extack);
 	if (err)
@@ -577,11 +581,14 @@ int tapmig_nl_packet_get_start(struct netlink_callback *cb)
 	struct tapmig_hold *h;
 	int err;
 
-	BUILD_BUG_ON(sizeof(*ctx) > sizeof(cb->ctx));
+	BUILD_BUG_ON(sizeof(*ctx) > TAPMIG_DUMP_CTX);
 
 	if (NL_REQ_ATTR_CHECK(cb->extack, NULL, attrs,
-			      TAPMIG_A_TRANSFER_HOLD_ID))
+			      TAPMIG_A_TRANSFER_HOLD_ID)) {
+		/* An old kernel cannot name the attribute. */
+		NL_SET_ERR_MSG(cb->extack, "hold-id is missing");
 		return -EINVAL;
+	}
 	h = tapmig_nl_hold_get(sock_net(cb->skb->sk), nlmsg_data(cb->nlh),
 			       attrs[TAPMIG_A_TRANSFER_HOLD_ID], cb->extack);
 	if (IS_ERR(h))
@@ -798,6 +805,7 @@ static int tapmig_nl_export(struct tapmig_nl_export *ctx, struct sk_buff *skb,
 		if (err)
 			return n + 1;
 		h->counts.exported++;
+		p->flags |= TAPMIG_PKT_EXPORTED;
 		ctx->sub++;
 		ctx->offset = 0;
 	}
@@ -955,6 +963,8 @@ static int tapmig_nl_import_begin_packet(struct tapmig_nl_import *im,
 					 struct nlattr **tb,
 					 struct tapmig_partial *c)
 {
+	u32 linear;
+
 	if (NL_REQ_ATTR_CHECK(im->extack, nest, tb, TAPMIG_A_PACKET_LEN))
 		return -EINVAL;
 	c->len = nla_get_u32(tb[TAPMIG_A_PACKET_LEN]);
@@ -975,7 +985,11 @@ static int tapmig_nl_import_begin_packet(struct tapmig_nl_import *im,
 	if (tapmig_nl_import_meta(im, nest, tb, &c->meta))
 		return -EINVAL;
 
-	c->skb = tapmig_skb_alloc(c->len);
+	/* What the header says of the linear part has to stay true. */
+	linear = __le16_to_cpu((__force __le16)c->meta.vnet.hdr_len);
+	if (c->meta.vnet.gso_type == VIRTIO_NET_HDR_GSO_NONE)
+		linear = 0;
+	c->skb = tapmig_skb_alloc(c->len, linear);
 	if (!c->skb) {
 		NL_SET_ERR_MSG(im->extack, "no memory for a frame");
 		return -ENOMEM;

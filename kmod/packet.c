@@ -369,21 +369,23 @@ static struct page *tapmig_frag_page(u32 left, int frags, unsigned int *order)
 /**
  * tapmig_skb_alloc() - memory for a frame from another host
  * @len: its length, at most TAPMIG_FRAME_MAX
+ * @linear: bytes of it to be linear, 0: as many as is good
  *
  * Nothing of it is initialized: skb_store_bits() has to write all of it.
  *
  * Return: an skb of that length, or NULL.
  */
-struct sk_buff *tapmig_skb_alloc(u32 len)
+struct sk_buff *tapmig_skb_alloc(u32 len, u32 linear)
 {
-	u32 linear = len;
 	unsigned int order;
 	struct sk_buff *skb;
 	struct page *page;
 	int nr = 0;
 	u32 size;
 
-	if (len > SKB_MAX_HEAD(TAPMIG_HEADROOM))
+	if (!linear || linear > len)
+		linear = len;
+	if (linear > SKB_MAX_HEAD(TAPMIG_HEADROOM))
 		linear = TAPMIG_LINEAR;
 	skb = alloc_skb(TAPMIG_HEADROOM + linear,
 			GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
@@ -415,7 +417,7 @@ free_skb:
  * @m: what came with it
  * @extack: set when refused
  *
- * Return: 0 or -EINVAL.
+ * Return: 0, -EINVAL or -ENOMEM.
  */
 static int tapmig_skb_set_link(struct sk_buff *skb, u32 link_type,
 			       const struct tapmig_meta *m,
@@ -425,6 +427,10 @@ static int tapmig_skb_set_link(struct sk_buff *skb, u32 link_type,
 	__be16 proto;
 	u8 version;
 
+	if (!pskb_may_pull(skb, min_t(u32, skb->len, ETH_HLEN))) {
+		NL_SET_ERR_MSG(extack, "no memory for the headers of a frame");
+		return -ENOMEM;
+	}
 	skb_reset_mac_header(skb);
 	if (ethernet) {
 		if (skb->len < ETH_HLEN) {

@@ -8,6 +8,7 @@
  * in the producer's context, takes what is in the ring, and ends the walk, so
  * that no reader learns of it.
  */
+#include <linux/capability.h>
 #include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/hashtable.h>
@@ -25,8 +26,13 @@
 #include "hold.h"
 #include "trace.h"
 
-/* More than this many late arrivals are not sorted out under ring locks. */
+/* More than this many late arrivals are not sorted out under ring locks... */
 #define TAPMIG_LOCKED_PACKETS	64
+/* ... unless they come so fast that it was tried this often. */
+#define TAPMIG_LOCKED_TRIES	16
+
+/* vhost-net takes, and gives back, so many packets at most. */
+#define TAPMIG_VHOST_BATCH	64
 
 /* All queues of all holds, to refuse a second hold of a queue. */
 static DEFINE_HASHTABLE(tapmig_queues, 10);
@@ -66,7 +72,7 @@ static int tapmig_ring_given_back(const struct tapmig_queue *q)
 	if (n < 0)
 		n += r->size;
 	/* A reader that took packets looks like a long way backwards. */
-	return n <= r->size / 2 ? n : 0;
+	return n <= max(r->size / 2, TAPMIG_VHOST_BATCH) ? n : 0;
 }
 
 /*
@@ -116,12 +122,12 @@ static bool __tapmig_queue_drain(struct tapmig_queue *q)
 	q->seen_head = r->consumer_head;
 	spin_unlock_irqrestore(&h->pkt_lock, flags);
 
-	if (n) {
-		/* 7.3 and later: a sender may wait for room. */
-		if (!q->is_tap)
-			tun_wake_queue(q->file, n);
+	/* 7.3 and later: a sender may wait for room. */
+	if (n && !q->is_tap)
+		tun_wake_queue(q->file, n);
+	/* What could not be taken is tried again from there. */
+	if (n || !all)
 		tapmig_hold_queue_settle(h);
-	}
 	return all;
 }
 
@@ -218,7 +224,7 @@ bool tapmig_queue_shut_down(struct tapmig_queue *q)
  */
 bool tapmig_queue_orphan(struct tapmig_queue *q)
 {
-	return !q->file || file_count(q->file) == 1;
+	return q->file && file_count(q->file) == 1;
 }
 
 /**
@@ -251,12 +257,11 @@ static void **tapmig_ring_swap(struct ptr_ring *r, void **array, int size,
 	return old;
 }
 
-static void **tapmig_array_alloc(u64 entries)
+static void **tapmig_array_alloc(u64 entries, gfp_t more)
 {
-	if (entries > INT_MAX / sizeof(void *))
+	if (WARN_ON_ONCE(entries > INT_MAX / sizeof(void *)))
 		return NULL;
-	return kvcalloc(entries, sizeof(void *),
-			GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
+	return kvcalloc(entries, sizeof(void *), GFP_KERNEL_ACCOUNT | more);
 }
 
 /*
@@ -288,7 +293,6 @@ static void **tapmig_ring_move(struct tapmig_queue *q, void **array, int size,
  */
 int tapmig_queue_grow(struct tapmig_queue *q, u32 entries)
 {
-	int want = tapmig_queue_entries(q);
 	struct ptr_ring *r = q->ring;
 	void **array, **old;
 
@@ -296,7 +300,7 @@ int tapmig_queue_grow(struct tapmig_queue *q, u32 entries)
 
 	if (READ_ONCE(r->size) >= entries)
 		return 0;
-	array = tapmig_array_alloc(entries);
+	array = tapmig_array_alloc(entries, __GFP_NOWARN);
 	if (!array)
 		return -ENOMEM;
 
@@ -304,9 +308,9 @@ int tapmig_queue_grow(struct tapmig_queue *q, u32 entries)
 	spin_lock(&r->producer_lock);
 	old = array;
 	if (r->size < entries) {
+		q->want_entries = tapmig_queue_entries(q);
 		old = tapmig_ring_move(q, array, entries, true);
 		q->grown = array;
-		q->want_entries = want;
 	}
 	spin_unlock(&r->producer_lock);
 	spin_unlock_bh(&r->consumer_lock);
@@ -324,28 +328,27 @@ int tapmig_queue_grow(struct tapmig_queue *q, u32 entries)
 bool tapmig_queue_restore(struct tapmig_queue *q)
 {
 	struct ptr_ring *r = q->ring;
-	int want = q->want_entries;
 	void **array, **old;
+	bool now;
+	int want;
 
 	lockdep_assert_held(&q->hold->lock);
 
 	if (!q->file || !q->grown)
 		return true;
 
+	want = q->want_entries;
 	spin_lock_bh(&r->consumer_lock);
 	spin_lock(&r->producer_lock);
 	if (r->queue != q->grown)
 		q->grown = NULL;
-	else if (tapmig_ring_count(r) > want / 2)
-		want = 0;
+	now = q->grown && tapmig_ring_count(r) <= want / 2;
 	spin_unlock(&r->producer_lock);
 	spin_unlock_bh(&r->consumer_lock);
-	if (!q->grown)
-		return true;
-	if (!want)
-		return false;
+	if (!now)
+		return !q->grown;
 
-	array = tapmig_array_alloc(want);
+	array = tapmig_array_alloc(want, __GFP_NOWARN);
 	if (!array)
 		return false;
 
@@ -364,6 +367,26 @@ bool tapmig_queue_restore(struct tapmig_queue *q)
 	return !q->grown;
 }
 
+/* What was taken out of the ring for a resize is captured after all. */
+static void tapmig_queue_recapture(struct tapmig_queue *q)
+{
+	struct tapmig_hold *h = q->hold;
+	s64 now = ktime_get_ns();
+	struct tapmig_pkt *p;
+
+	if (!q->out.count)
+		return;
+	tapmig_hold_uncharge(h, q->out.count, q->out.bytes);
+	spin_lock_irq(&h->pkt_lock);
+	while ((p = tapmig_list_pop(&q->out))) {
+		p->flags &= ~TAPMIG_PKT_CHECKED;
+		p->time = now;
+		p->seq = h->next_seq++;
+		tapmig_hold_capture(h, p);
+	}
+	spin_unlock_irq(&h->pkt_lock);
+}
+
 /**
  * tapmig_queue_freeze - from now on all packets of a queue go to its hold
  * @q: the queue
@@ -378,6 +401,7 @@ void tapmig_queue_freeze(struct tapmig_queue *q)
 	q->frozen = true;
 	/* What is in the ring came in order, given back or not. */
 	q->seen_array = NULL;
+	tapmig_queue_recapture(q);
 	__tapmig_queue_drain(q);
 	spin_unlock_bh(&r->consumer_lock);
 }
@@ -440,6 +464,8 @@ void tapmig_queue_before_resize(struct tapmig_queue *q)
 				break;
 			__ptr_ring_discard_one(r);
 			p->queue = q->index;
+			/* It was on its way to the reader. */
+			p->flags |= TAPMIG_PKT_CHECKED;
 			tapmig_list_add_tail(&q->out, p);
 		}
 		tapmig_hold_charge_all(q->hold, q->out.count, q->out.bytes);
@@ -449,34 +475,87 @@ void tapmig_queue_before_resize(struct tapmig_queue *q)
 	spin_unlock_bh(&r->consumer_lock);
 }
 
-/* Move the fresh packets of @q to @l. The caller has pkt_lock. */
+/*
+ * Take all fresh packets: those of @q to @l, those of other queues, which are
+ * still frozen, to what is to be put into their rings. Those that vhost-net
+ * gave back in this moment are older than all and go to @front.
+ */
 static void tapmig_queue_take_fresh(struct tapmig_queue *q,
-				    struct tapmig_list *l)
+				    struct tapmig_list *l,
+				    struct tapmig_list *front)
 {
 	struct tapmig_hold *h = q->hold;
-	struct tapmig_list rest = {};
+	struct tapmig_queue *to = q;
+	struct tapmig_list fresh;
 	struct tapmig_pkt *p;
+	unsigned long flags;
 
-	lockdep_assert_held(&h->pkt_lock);
+	spin_lock_irqsave(&h->pkt_lock, flags);
+	fresh = h->fresh;
+	tapmig_list_init(&h->fresh);
+	spin_unlock_irqrestore(&h->pkt_lock, flags);
 
-	while ((p = tapmig_list_pop(&h->fresh)))
-		tapmig_list_add_tail(p->queue == q->index ? l : &rest, p);
-	h->fresh = rest;
+	while ((p = tapmig_list_pop(&fresh))) {
+		if (to->index != p->queue)
+			list_for_each_entry(to, &h->queues, node)
+				if (to->index == p->queue)
+					break;
+		if (to != q)
+			tapmig_list_add_tail(&to->out, p);
+		else if (p->seq < TAPMIG_SEQ_FIRST)
+			tapmig_list_add_tail(front, p);
+		else
+			tapmig_list_add_tail(l, p);
+	}
 }
 
-/* Fill @array from @l, but for what is not delivered. */
-static int tapmig_array_fill(void **array, int n, struct tapmig_list *l,
+/**
+ * struct tapmig_array - an array to become a ring's
+ * @entries: its entries
+ * @size: how many it has
+ * @n: how many of them are filled
+ * @packets: packets that went in, or turned out not to be delivered
+ * @bytes: what they were charged with
+ */
+struct tapmig_array {
+	void **entries;
+	int size;
+	int n;
+	u64 packets;
+	u64 bytes;
+};
+
+/* Add the packets of @l to @a, but for what is not delivered. */
+static void tapmig_array_add(struct tapmig_array *a, struct tapmig_list *l,
 			     struct tapmig_handover *ho)
 {
 	struct tapmig_pkt *p;
 
+	a->packets += l->count;
+	a->bytes += l->bytes;
 	while ((p = tapmig_list_pop(l))) {
 		if (tapmig_handover_drops(ho, p))
 			tapmig_list_add_tail(&ho->drop, p);
 		else
-			array[n++] = tapmig_pkt_release(p);
+			a->entries[a->n++] = tapmig_pkt_release(p);
 	}
-	return n;
+}
+
+/* Put the packets of @l, which are few, before all others. */
+static void tapmig_array_add_front(struct tapmig_array *a,
+				   struct tapmig_list *l,
+				   struct tapmig_handover *ho)
+{
+	int n = a->n, added;
+	void *entry;
+
+	tapmig_array_add(a, l, ho);
+	for (added = 0; n + added < a->n; added++) {
+		entry = a->entries[n + added];
+		memmove(a->entries + added + 1, a->entries + added,
+			n * sizeof(void *));
+		a->entries[added] = entry;
+	}
 }
 
 /**
@@ -487,103 +566,83 @@ static int tapmig_array_fill(void **array, int n, struct tapmig_list *l,
  *
  * The array is filled before the locks are taken. Under both ring locks no
  * packet can come in, so that only what came since has to be added before the
- * array becomes the ring's.
- *
- * Return: 0, or -ENOMEM: nothing was changed.
+ * array becomes the ring's. There is no way back, so that memory is waited
+ * for.
  */
-int tapmig_queue_handover(struct tapmig_queue *q, struct tapmig_handover *ho)
+void tapmig_queue_handover(struct tapmig_queue *q, struct tapmig_handover *ho)
 {
-	int want = tapmig_queue_entries(q);
+	struct tapmig_list more = {}, front = {};
 	struct tapmig_hold *h = q->hold;
-	u64 packets = 0, bytes = 0;
 	struct ptr_ring *r = q->ring;
-	struct tapmig_list more = {};
-	void **array, **old, **larger;
-	unsigned long flags;
-	int size, n = 0;
+	struct tapmig_array a = {};
+	int want, tries = 0;
+	bool done = false;
+	u64 fresh, size;
+	void **old;
 	s64 locked;
-	bool done;
 
 	lockdep_assert_held(&h->lock);
 
-	if (!q->file)
-		return 0;
-	if (!q->frozen) {
-		/* A second try: this one was handed over by the first. */
-		ho->delivered += tapmig_queue_produce(q, &q->out, INT_MAX);
-		return q->out.count ? -ENOMEM : 0;
-	}
-	size = want;
-	if (q->out.count + 2 * TAPMIG_LOCKED_PACKETS > want / 2)
-		size += q->out.count + 2 * TAPMIG_LOCKED_PACKETS;
-	array = tapmig_array_alloc(size);
-	if (!array)
-		return -ENOMEM;
-	packets = q->out.count;
-	bytes = q->out.bytes;
-	n = tapmig_array_fill(array, n, &q->out, ho);
-
-	do {
+	if (!q->file || !q->frozen)
+		return;
+	want = tapmig_queue_entries(q);
+	while (!done) {
 		/* Outside the locks as long as there is much. */
-		for (;;) {
+		do {
 			tapmig_queue_drain(q);
-			spin_lock_irqsave(&h->pkt_lock, flags);
-			if (h->fresh.count > TAPMIG_LOCKED_PACKETS)
-				tapmig_queue_take_fresh(q, &more);
-			spin_unlock_irqrestore(&h->pkt_lock, flags);
-			if (!more.count)
-				break;
-			if (n + more.count + 2 * TAPMIG_LOCKED_PACKETS >
-			    size) {
-				size = n + more.count + want +
-				       2 * TAPMIG_LOCKED_PACKETS;
-				/* No way back: the array has the packets. */
-				larger = kvcalloc(size, sizeof(void *),
-						  GFP_KERNEL_ACCOUNT |
-						  __GFP_NOFAIL);
-				memcpy(larger, array, n * sizeof(void *));
-				kvfree(array);
-				array = larger;
+			tapmig_queue_take_fresh(q, &more, &front);
+			tapmig_list_splice(&q->out, &more);
+			size = a.n + q->out.count + front.count +
+			       2 * TAPMIG_LOCKED_PACKETS * ++tries;
+			if (size > want / 2)
+				size += want;
+			else
+				size = want;
+			if (size > a.size) {
+				old = a.entries;
+				a.entries = tapmig_array_alloc(size,
+							       __GFP_NOFAIL);
+				memcpy(a.entries, old, a.n * sizeof(void *));
+				kvfree(old);
+				a.size = size;
 			}
-			packets += more.count;
-			bytes += more.bytes;
-			n = tapmig_array_fill(array, n, &more, ho);
-		}
+			fresh = q->out.count;
+			tapmig_array_add(&a, &q->out, ho);
+			tapmig_array_add_front(&a, &front, ho);
+			cond_resched();
+		} while (fresh > TAPMIG_LOCKED_PACKETS &&
+			 tries < TAPMIG_LOCKED_TRIES);
 
-		done = false;
-		old = array;
+		old = a.entries;
 		spin_lock_bh(&r->consumer_lock);
 		spin_lock(&r->producer_lock);
 		locked = ktime_get_ns();
-		if (__tapmig_queue_drain(q)) {
-			spin_lock_irqsave(&h->pkt_lock, flags);
-			if (h->fresh.count <= 2 * TAPMIG_LOCKED_PACKETS &&
-			    n + h->fresh.count < size) {
-				tapmig_queue_take_fresh(q, &more);
-				done = true;
-			}
-			spin_unlock_irqrestore(&h->pkt_lock, flags);
-		}
+		done = __tapmig_queue_drain(q);
+		fresh = READ_ONCE(h->fresh.count);
+		if (fresh > 2 * TAPMIG_LOCKED_PACKETS &&
+		    tries < TAPMIG_LOCKED_TRIES)
+			done = false;
+		if (a.n + fresh >= a.size)
+			done = false;
 		if (done) {
-			packets += more.count;
-			bytes += more.bytes;
-			n = tapmig_array_fill(array, n, &more, ho);
-			old = tapmig_ring_swap(r, array, size, n);
+			tapmig_queue_take_fresh(q, &more, &front);
+			tapmig_array_add(&a, &more, ho);
+			tapmig_array_add_front(&a, &front, ho);
+			old = tapmig_ring_swap(r, a.entries, a.size, a.n);
 			q->frozen = false;
-			q->grown = size > want ? array : NULL;
+			q->grown = a.size > want ? a.entries : NULL;
 			q->want_entries = want;
 		}
 		locked = ktime_get_ns() - locked;
 		spin_unlock(&r->producer_lock);
 		spin_unlock_bh(&r->consumer_lock);
 		ho->locked_ns = max(ho->locked_ns, locked);
-	} while (!done);
+	}
 
 	kvfree(old);
-	tapmig_hold_uncharge(h, packets, bytes);
-	ho->delivered += n;
+	tapmig_hold_uncharge(h, a.packets, a.bytes);
+	ho->delivered += a.n;
 	tapmig_queue_wake(q);
-	return 0;
 }
 
 /**
@@ -597,29 +656,29 @@ int tapmig_queue_handover(struct tapmig_queue *q, struct tapmig_handover *ho)
 u32 tapmig_queue_produce(struct tapmig_queue *q, struct tapmig_list *l,
 			 u32 max_entries)
 {
+	u64 bytes = l->bytes, was = l->count, done, want;
 	struct ptr_ring *r = q->ring;
-	u64 bytes = l->bytes;
-	u64 done, was = l->count;
 	struct tapmig_pkt *p;
-	u32 want;
 
 	lockdep_assert_held(&q->hold->lock);
 
 	if (!q->file)
 		return 0;
-	do {
-		done = 0;
-		spin_lock_bh(&r->producer_lock);
-		while (l->head && !__ptr_ring_full(r)) {
-			p = tapmig_list_pop(l);
-			__ptr_ring_produce(r, tapmig_pkt_release(p));
-			done++;
-		}
-		want = min_t(u64, max_entries, r->size + l->count +
-			     TAPMIG_LOCKED_PACKETS);
-		spin_unlock_bh(&r->producer_lock);
-	} while (l->head && want > READ_ONCE(r->size) &&
-		 !tapmig_queue_grow(q, want));
+	/* Room for senders is left: they would not expect a full ring. */
+	spin_lock_bh(&r->consumer_lock);
+	spin_lock(&r->producer_lock);
+	want = tapmig_ring_count(r) + l->count + TAPMIG_LOCKED_PACKETS;
+	spin_unlock(&r->producer_lock);
+	spin_unlock_bh(&r->consumer_lock);
+	if (want > READ_ONCE(r->size) && want <= max_entries)
+		tapmig_queue_grow(q, min_t(u64, max_entries, 2 * want));
+
+	spin_lock_bh(&r->producer_lock);
+	while (l->head && r->size && !__ptr_ring_full(r)) {
+		p = tapmig_list_pop(l);
+		__ptr_ring_produce(r, tapmig_pkt_release(p));
+	}
+	spin_unlock_bh(&r->producer_lock);
 
 	done = was - l->count;
 	if (done) {
@@ -770,6 +829,7 @@ struct tapmig_queue *tapmig_queue_select(struct tapmig_hold *h,
 {
 	const struct net_device_ops *ops;
 	struct tapmig_queue *q;
+	struct tapmig_pkt saved;
 	int txq = 0;
 
 	lockdep_assert_held(&h->lock);
@@ -778,14 +838,20 @@ struct tapmig_queue *tapmig_queue_select(struct tapmig_hold *h,
 	if (h->nr_queues == 1 || !h->dev || !skb)
 		return tapmig_queue_by_txq(h, 0);
 
+	/* A steering program may write to the control buffer. */
+	saved = *tapmig_pkt_of_skb(skb);
+	skb->dev = h->dev;
+	ops = h->dev->netdev_ops;
 	if (q->is_tap) {
 		txq = tapmig_tap_select(q, skb);
-	} else if (READ_ONCE(h->dev->real_num_tx_queues) > 1) {
-		ops = h->dev->netdev_ops;
+	} else if (READ_ONCE(h->dev->real_num_tx_queues) > 1 &&
+		   ops->ndo_select_queue) {
 		local_bh_disable();
 		txq = ops->ndo_select_queue(h->dev, skb, NULL);
 		local_bh_enable();
 	}
+	skb->dev = NULL;
+	*tapmig_pkt_of_skb(skb) = saved;
 	return tapmig_queue_by_txq(h, txq);
 }
 
@@ -798,9 +864,11 @@ static struct sk_buff *tapmig_tap_adapt(struct tapmig_queue *q,
 	struct sk_buff *segs;
 	struct tap_dev *tap;
 
-	tap = rtnl_dereference(tapmig_tap_queue(q)->tap);
+	rcu_read_lock();
+	tap = rcu_dereference(tapmig_tap_queue(q)->tap);
 	if (tap && (tapmig_tap_queue(q)->flags & IFF_VNET_HDR))
 		features |= tap->tap_features;
+	rcu_read_unlock();
 	if (netif_needs_gso(skb, features)) {
 		segs = __skb_gso_segment(skb, features, false);
 		if (IS_ERR(segs))
@@ -839,7 +907,7 @@ int tapmig_queue_adapt(struct tapmig_hold *h, struct tapmig_pkt *p,
 	struct tapmig_queue *q;
 	bool again;
 
-	ASSERT_RTNL();
+	lockdep_assert_held(&h->lock);
 
 	if (!h->dev)
 		goto out;
@@ -890,29 +958,37 @@ static int tapmig_tun_ifname(struct file *file, char *name)
 	return *name ? 0 : -EBADFD;
 }
 
+static bool tapmig_is_tun(const struct net_device *dev)
+{
+	return dev && dev->rtnl_link_ops &&
+	       !strcmp(dev->rtnl_link_ops->kind, "tun");
+}
+
 /*
- * The device of a tun file. Its name is looked up where the creator of the
- * hold is, and where the file was opened.
+ * The device of a tun file is in the namespace where the file was opened. If
+ * it was moved to that of the hold's creator, who could name any device
+ * there, he has to be in charge of it.
  */
 static struct net_device *tapmig_tun_dev(struct tapmig_hold *h,
 					 struct socket *sock, const char *name)
 {
-	struct net *nets[] = { h->net, sock_net(sock->sk) };
+	struct net *net = sock_net(sock->sk);
 	struct net_device *dev;
-	int i;
 
 	ASSERT_RTNL();
 
-	if (h->want_ifindex) {
-		dev = __dev_get_by_index(h->net, h->want_ifindex);
-		return dev && !strcmp(dev->name, name) ? dev : NULL;
-	}
-	for (i = 0; i < ARRAY_SIZE(nets); i++) {
-		dev = __dev_get_by_name(nets[i], name);
-		if (dev && dev->rtnl_link_ops &&
-		    !strcmp(dev->rtnl_link_ops->kind, "tun"))
-			return dev;
-	}
+	dev = __dev_get_by_name(net, name);
+	if (tapmig_is_tun(dev) &&
+	    (!h->want_ifindex || (net_eq(net, h->net) &&
+				  dev->ifindex == h->want_ifindex)))
+		return dev;
+	if (net_eq(net, h->net) ||
+	    !ns_capable(h->net->user_ns, CAP_NET_ADMIN))
+		return NULL;
+	dev = __dev_get_by_name(h->net, name);
+	if (tapmig_is_tun(dev) &&
+	    (!h->want_ifindex || dev->ifindex == h->want_ifindex))
+		return dev;
 	return NULL;
 }
 

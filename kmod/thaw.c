@@ -173,11 +173,15 @@ static struct tapmig_queue *tapmig_queue_by_index(struct tapmig_hold *h,
 	return NULL;
 }
 
-/* Captured packets stay in their queues, unless those are disabled. */
+/*
+ * Captured packets go where the device would send them now: queues may have
+ * been enabled or disabled, or tun may have forgotten a flow. macvtap selects
+ * by the hash that they have.
+ */
 static void tapmig_handover_captured(struct tapmig_handover *ho)
 {
 	struct tapmig_hold *h = ho->hold;
-	struct tapmig_queue *q = NULL;
+	struct tapmig_queue *to;
 	struct tapmig_pkt *p;
 
 	h->seek_hint = NULL;
@@ -187,12 +191,14 @@ static void tapmig_handover_captured(struct tapmig_handover *ho)
 			tapmig_list_add_tail(&ho->drop, p);
 			continue;
 		}
-		if (!q || q->index != p->queue)
-			q = tapmig_queue_by_index(h, p->queue);
-		if (q->txq < 0)
-			q = tapmig_queue_select(h, tapmig_pkt_is_xdp(p) ?
-						   NULL : tapmig_pkt_skb(p));
-		tapmig_list_add_tail(&q->out, p);
+		to = tapmig_queue_by_index(h, p->queue);
+		if (tapmig_pkt_is_xdp(p)) {
+			if (to->txq < 0)
+				to = tapmig_queue_select(h, NULL);
+		} else if (to->txq < 0 || (h->nr_queues > 1 && !to->is_tap)) {
+			to = tapmig_queue_select(h, tapmig_pkt_skb(p));
+		}
+		tapmig_list_add_tail(&to->out, p);
 		cond_resched();
 	}
 }
@@ -214,6 +220,7 @@ int tapmig_handover(struct tapmig_hold *h)
 	struct tapmig_handover ho = { .hold = h };
 	s64 start = ktime_get_ns();
 	struct tapmig_queue *q;
+	u64 imported;
 	int err;
 
 	ASSERT_RTNL();
@@ -232,26 +239,24 @@ int tapmig_handover(struct tapmig_hold *h)
 	if (err)
 		goto free_table;
 
+	imported = h->imports.count;
 	tapmig_handover_imports(h);
 	tapmig_handover_captured(&ho);
-	list_for_each_entry(q, &h->queues, node) {
-		err = tapmig_queue_handover(q, &ho);
-		if (err)
-			break;
-	}
+	list_for_each_entry(q, &h->queues, node)
+		tapmig_queue_handover(q, &ho);
 
 free_table:
 	tapmig_dedup_free(ho.table);
 	tapmig_list_free(&ho.copies);
 	tapmig_list_free(&ho.drop);
+	if (err)
+		return err;
+
 	h->counts.delivered += ho.delivered;
 	h->thaw_irqoff_ns = ho.locked_ns;
 	h->thaw_wait_ns = start - h->thaw_asked_at;
 	h->thaw_ns = ktime_get_ns() - start;
-	if (err)
-		return err;
-
-	trace_tapmig_thaw(h, ho.delivered);
+	trace_tapmig_thaw(h, imported);
 	h->thawed_at = ktime_get_ns();
 	h->prepared = false;
 	h->deadline = 0;
@@ -278,12 +283,34 @@ void tapmig_thaw_work(struct work_struct *work)
 
 	rtnl_lock();
 	mutex_lock(&h->lock);
-	if (!h->gone && h->state == TAPMIG_STATE_THAWING &&
-	    tapmig_handover(h) == -ENOMEM)
+	if (h->gone)
+		;
+	else if (h->state != TAPMIG_STATE_THAWING)
+		tapmig_after_resize(h);
+	else if (tapmig_handover(h))
 		tapmig_hold_queue_work(h, &h->thaw_work, TAPMIG_THAW_RETRY);
 	mutex_unlock(&h->lock);
 	rtnl_unlock();
 	tapmig_hold_put(h);
+}
+
+/**
+ * tapmig_thaw_start - have the hand-over happen when it is due
+ * @h: the hold
+ */
+void tapmig_thaw_start(struct tapmig_hold *h)
+{
+	s64 wait = (s64)h->wait_import_ms * NSEC_PER_MSEC;
+	unsigned long delay = 0;
+
+	lockdep_assert_held(&h->lock);
+
+	if (tapmig_thaw_must_wait(h)) {
+		wait += h->thaw_asked_at - ktime_get_ns();
+		if (wait > 0)
+			delay = nsecs_to_jiffies(wait);
+	}
+	tapmig_hold_queue_work(h, &h->thaw_work, delay);
 }
 
 /**
@@ -295,7 +322,6 @@ void tapmig_thaw_work(struct work_struct *work)
  */
 int tapmig_thaw(struct tapmig_hold *h, struct netlink_ext_ack *extack)
 {
-	unsigned long delay = 0;
 	int err = 0;
 
 	mutex_lock(&h->lock);
@@ -304,9 +330,7 @@ int tapmig_thaw(struct tapmig_hold *h, struct netlink_ext_ack *extack)
 		goto unlock;
 	}
 	h->thaw_asked_at = ktime_get_ns();
-	if (tapmig_thaw_must_wait(h))
-		delay = msecs_to_jiffies(h->wait_import_ms);
-	tapmig_hold_queue_work(h, &h->thaw_work, delay);
+	tapmig_thaw_start(h);
 	tapmig_hold_set_state(h, TAPMIG_STATE_THAWING);
 unlock:
 	mutex_unlock(&h->lock);

@@ -63,8 +63,25 @@ static void post_doit(const struct genl_ops *ops, struct sk_buff *skb,
 		op->post_doit(op, skb, info);
 }
 
+/* The kernel has no extack for start: it is called together with the first
+ * dumpit, for which there is one. Whether it was is kept in the last word of
+ * the state of a dump; the family has the others.
+ */
+
+/**
+ * started() - was start called, and did it succeed
+ * @cb: dump
+ *
+ * Return: where that is kept.
+ */
+static long *started(struct netlink_callback *cb)
+{
+	return &cb->args[ARRAY_SIZE(cb->args) - 1];
+}
+
 /**
  * start() - call the start of a split operation
+ * @op: the split operation
  * @cb: dump
  *
  * The kernel has one policy for do and dump. A dump that has no attributes
@@ -72,18 +89,55 @@ static void post_doit(const struct genl_ops *ops, struct sk_buff *skb,
  *
  * Return: 0 or -errno.
  */
-static int start(struct netlink_callback *cb)
+static int start(const struct genl_split_ops *op, struct netlink_callback *cb)
 {
-	const struct genl_split_ops *op;
+	int err = 0;
 
-	op = find_op(genl_dumpit_info(cb)->op.cmd, GENL_CMD_CAP_DUMP);
 	if (!op->policy && nlmsg_attrlen(cb->nlh, GENL_HDRLEN)) {
 		NL_SET_ERR_MSG_ATTR(cb->extack,
 				    nlmsg_attrdata(cb->nlh, GENL_HDRLEN),
 				    "Unknown attribute type");
 		return -EINVAL;
 	}
-	return op->start ? op->start(cb) : 0;
+	if (op->start)
+		err = op->start(cb);
+	*started(cb) = !err;
+	return err;
+}
+
+/**
+ * dumpit() - call the dumpit of a split operation
+ * @skb: where to put messages
+ * @cb: dump
+ *
+ * Return: what it returns.
+ */
+static int dumpit(struct sk_buff *skb, struct netlink_callback *cb)
+{
+	const struct genl_split_ops *op;
+	int err;
+
+	op = find_op(genl_dumpit_info(cb)->op.cmd, GENL_CMD_CAP_DUMP);
+	if (!*started(cb)) {
+		err = start(op, cb);
+		if (err)
+			return err;
+	}
+	return op->dumpit(skb, cb);
+}
+
+/**
+ * done() - call the done of a split operation
+ * @cb: dump
+ *
+ * Return: what it returns.
+ */
+static int done(struct netlink_callback *cb)
+{
+	const struct genl_split_ops *op;
+
+	op = find_op(genl_dumpit_info(cb)->op.cmd, GENL_CMD_CAP_DUMP);
+	return *started(cb) && op->done ? op->done(cb) : 0;
 }
 
 /**
@@ -102,9 +156,8 @@ static void fill_op(struct genl_ops *op, const struct genl_split_ops *split)
 	if (split->flags & GENL_CMD_CAP_DO) {
 		op->doit = split->doit;
 	} else {
-		op->start = start;
-		op->dumpit = split->dumpit;
-		op->done = split->done;
+		op->dumpit = dumpit;
+		op->done = done;
 	}
 }
 
