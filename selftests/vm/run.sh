@@ -172,7 +172,8 @@ mapfile -t disks < <(
 # The other processors start when the kernel has done patching itself.
 parameters=(
 	console=ttyS0 8250.nr_uarts=4 loglevel=5
-	panic=-1 oops=panic panic_on_warn=1 maxcpus=1
+	panic=-1 oops=panic panic_on_warn=1 hung_task_panic=1
+	softlockup_panic=1 watchdog_thresh=30 maxcpus=1
 	mitigations=off random.trust_cpu=on tsc=reliable net.ifnames=0
 )
 
