@@ -65,7 +65,7 @@ static int tapmig_create_check(struct tapmig_create *c)
 	if (c->flags & ~flags || c->role > TAPMIG_ROLE_STANDBY ||
 	    c->dedup > TAPMIG_DEDUP_OFF ||
 	    c->deadline_action > TAPMIG_DEADLINE_ACTION_DISCARD ||
-	    c->ifindex > INT_MAX || c->id ||
+	    c->ifindex > INT_MAX ||
 	    memchr_inv(c->reserved, 0, sizeof(c->reserved)) ||
 	    strnlen(c->label, sizeof(c->label)) == sizeof(c->label))
 		return -EINVAL;
@@ -227,6 +227,7 @@ static long tapmig_ioctl_commit(struct tapmig_hold *h, void __user *arg)
 static long tapmig_ioctl_set(struct tapmig_hold *h, void __user *arg)
 {
 	struct tapmig_set a;
+	u32 bad;
 	int err;
 
 	err = tapmig_copy_in(&a, TAPMIG_SET_SIZE_1, arg);
@@ -238,7 +239,7 @@ static long tapmig_ioctl_set(struct tapmig_hold *h, void __user *arg)
 	    ((a.mask & TAPMIG_SET_DEADLINE_ACTION) &&
 	     a.deadline_action > TAPMIG_DEADLINE_ACTION_DISCARD))
 		return -EINVAL;
-	return tapmig_hold_set(h, &a, NULL);
+	return tapmig_hold_set(h, &a, &bad, NULL);
 }
 
 static long tapmig_ioctl_info(struct tapmig_handle *handle,

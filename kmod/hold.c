@@ -979,6 +979,7 @@ int tapmig_hold_freeze(struct tapmig_hold *h, bool detached,
 	if (detached)
 		h->flags |= TAPMIG_HOLD_FLAGS_DETACHED;
 	h->frozen_at = ktime_get_ns();
+	h->frozen_real_at = ktime_get_real_ns();
 	h->thawed_at = 0;
 	spin_lock_irq(&h->pkt_lock);
 	h->gap_base = h->next_seq - 1;
@@ -1099,12 +1100,13 @@ unlock:
  * tapmig_hold_set - change properties
  * @h: the hold
  * @set: which, and to what; checked for form
+ * @bad: set to the TAPMIG_SET_* of what is refused, on error
  * @extack: where to say why not, or NULL
  *
  * Return: 0; -EPERM: needs a privilege; -ERANGE: out of range; -EINVAL.
  */
 int tapmig_hold_set(struct tapmig_hold *h, const struct tapmig_set *set,
-		    struct netlink_ext_ack *extack)
+		    u32 *bad, struct netlink_ext_ack *extack)
 {
 	u32 settable = TAPMIG_HOLD_FLAGS_DETACHED | TAPMIG_HOLD_FLAGS_PEER;
 	u32 packets, ms, old_flags;
@@ -1113,6 +1115,7 @@ int tapmig_hold_set(struct tapmig_hold *h, const struct tapmig_set *set,
 
 	if ((set->mask & TAPMIG_SET_FLAGS) &&
 	    (set->flags_mask & ~settable || set->flags & ~set->flags_mask)) {
+		*bad = TAPMIG_SET_FLAGS;
 		NL_SET_ERR_MSG(extack, "only detached and peer can be set");
 		return -EINVAL;
 	}
@@ -1124,27 +1127,29 @@ int tapmig_hold_set(struct tapmig_hold *h, const struct tapmig_set *set,
 						   h->max_bytes;
 	ms = set->mask & TAPMIG_SET_MAX_FROZEN_MS ? set->max_frozen_ms :
 						    h->max_frozen_ms;
-	err = -ERANGE;
-	if (!packets || !bytes || !ms) {
-		NL_SET_ERR_MSG(extack, "a limit cannot be zero");
-		goto unlock;
-	}
 	if ((set->mask & TAPMIG_SET_WAIT_IMPORT_MS) &&
 	    !tapmig_wait_valid(set->wait_import_ms)) {
+		*bad = TAPMIG_SET_WAIT_IMPORT_MS;
 		NL_SET_ERR_MSG(extack, "that wait is out of range");
+		err = -ERANGE;
 		goto unlock;
 	}
 	/* Nobody needs a privilege to leave or lower what is there. */
-	err = tapmig_limits_check(packets <= h->max_packets ? 1 : packets,
-				  bytes <= h->max_bytes ? 1 : bytes,
-				  ms <= h->max_frozen_ms ? 1 : ms);
-	if (err) {
-		if (err == -EPERM)
-			NL_SET_ERR_MSG(extack, "that limit needs CAP_NET_ADMIN in the initial user namespace");
-		else
-			NL_SET_ERR_MSG(extack, "that limit is out of range");
-		goto unlock;
-	}
+	*bad = TAPMIG_SET_MAX_PACKETS;
+	err = !packets ? -ERANGE : packets <= h->max_packets ? 0 :
+	      tapmig_limits_check(packets, 0, 0);
+	if (err)
+		goto refuse;
+	*bad = TAPMIG_SET_MAX_BYTES;
+	err = !bytes ? -ERANGE : bytes <= h->max_bytes ? 0 :
+	      tapmig_limits_check(0, bytes, 0);
+	if (err)
+		goto refuse;
+	*bad = TAPMIG_SET_MAX_FROZEN_MS;
+	err = !ms ? -ERANGE : ms <= h->max_frozen_ms ? 0 :
+	      tapmig_limits_check(0, 0, ms);
+	if (err)
+		goto refuse;
 
 	spin_lock_irq(&h->pkt_lock);
 	h->max_packets = packets;
@@ -1171,6 +1176,13 @@ int tapmig_hold_set(struct tapmig_hold *h, const struct tapmig_set *set,
 		h->flags = (h->flags & ~set->flags_mask) | set->flags;
 	if (h->flags != old_flags)
 		tapmig_hold_event(h);
+	goto unlock;
+
+refuse:
+	if (err == -EPERM)
+		NL_SET_ERR_MSG(extack, "that limit needs CAP_NET_ADMIN in the initial user namespace");
+	else
+		NL_SET_ERR_MSG(extack, "that limit is out of range");
 unlock:
 	mutex_unlock(&h->lock);
 	return err;
@@ -1189,7 +1201,6 @@ static u64 tapmig_ms_since(s64 from, s64 to)
  */
 void tapmig_hold_info(struct tapmig_hold *h, struct tapmig_info *info)
 {
-	s64 to_real = ktime_get_real_ns() - ktime_get_ns();
 	u32 size = info->size;
 
 	lockdep_assert_held(&h->lock);
@@ -1217,7 +1228,7 @@ void tapmig_hold_info(struct tapmig_hold *h, struct tapmig_info *info)
 		.delivered = h->counts.delivered,
 		.lost = h->counts.lost,
 		.discarded = h->counts.discarded,
-		.frozen_ns = h->frozen_at ? h->frozen_at + to_real : 0,
+		.frozen_ns = h->frozen_real_at,
 		.frozen_for_ms = tapmig_ms_since(h->frozen_at, h->thawed_at),
 		.thaw_wait_us = div_s64(h->thaw_wait_ns, NSEC_PER_USEC),
 		.thaw_us = div_s64(h->thaw_ns, NSEC_PER_USEC),

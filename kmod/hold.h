@@ -270,6 +270,7 @@ struct tapmig_counts {
  * @late: late packets that did not fit a ring
  * @counts: counters; those that the hook changes under pkt_lock, others lock
  * @frozen_at: when it froze, CLOCK_MONOTONIC, 0 if never
+ * @frozen_real_at: the same, CLOCK_REALTIME
  * @thawed_at: when it was thawed
  * @thaw_asked_at: when a thaw was asked for
  * @thaw_wait_ns: how long the last thaw waited
@@ -344,6 +345,7 @@ struct tapmig_hold {
 	struct tapmig_list late;
 	struct tapmig_counts counts;
 	s64 frozen_at;
+	s64 frozen_real_at;
 	s64 thawed_at;
 	s64 thaw_asked_at;
 	s64 thaw_wait_ns;
@@ -394,7 +396,7 @@ int tapmig_hold_discard(struct tapmig_hold *h, struct netlink_ext_ack *extack);
 int tapmig_hold_commit(struct tapmig_hold *h, u64 seq,
 		       struct netlink_ext_ack *extack);
 int tapmig_hold_set(struct tapmig_hold *h, const struct tapmig_set *set,
-		    struct netlink_ext_ack *extack);
+		    u32 *bad, struct netlink_ext_ack *extack);
 int tapmig_hold_refuse(struct tapmig_hold *h, struct netlink_ext_ack *extack);
 void tapmig_hold_info(struct tapmig_hold *h, struct tapmig_info *info);
 void tapmig_hold_settle(struct tapmig_hold *h);

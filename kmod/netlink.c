@@ -444,6 +444,8 @@ int tapmig_nl_hold_set_doit(struct sk_buff *skb, struct genl_info *info)
 	struct tapmig_set set = { .size = sizeof(set) };
 	struct tapmig_hold *h = info->user_ptr[0];
 	struct nlattr **attrs = info->attrs;
+	u32 bad;
+	int err;
 
 	/* Of the flags, one half makes no sense without the other. */
 	if (attrs[TAPMIG_A_HOLD_FLAGS] || attrs[TAPMIG_A_HOLD_FLAGS_MASK]) {
@@ -491,7 +493,22 @@ int tapmig_nl_hold_set_doit(struct sk_buff *skb, struct genl_info *info)
 		NL_SET_ERR_MSG(info->extack, "nothing to change");
 		return -EINVAL;
 	}
-	return tapmig_hold_set(h, &set, info->extack);
+	err = tapmig_hold_set(h, &set, &bad, info->extack);
+	if (!err)
+		return 0;
+	if (bad == TAPMIG_SET_FLAGS)
+		NL_SET_BAD_ATTR(info->extack, attrs[TAPMIG_A_HOLD_FLAGS_MASK]);
+	else if (bad == TAPMIG_SET_WAIT_IMPORT_MS)
+		NL_SET_BAD_ATTR(info->extack,
+				attrs[TAPMIG_A_HOLD_WAIT_IMPORT_MS]);
+	else if (bad == TAPMIG_SET_MAX_PACKETS)
+		NL_SET_BAD_ATTR(info->extack, attrs[TAPMIG_A_HOLD_MAX_PACKETS]);
+	else if (bad == TAPMIG_SET_MAX_BYTES)
+		NL_SET_BAD_ATTR(info->extack, attrs[TAPMIG_A_HOLD_MAX_BYTES]);
+	else if (bad == TAPMIG_SET_MAX_FROZEN_MS)
+		NL_SET_BAD_ATTR(info->extack,
+				attrs[TAPMIG_A_HOLD_MAX_FROZEN_MS]);
+	return err;
 }
 
 /**

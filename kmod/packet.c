@@ -713,7 +713,10 @@ static int tapmig_skb_set_offload(struct sk_buff *skb,
 	/* So that a failure below is none of memory. */
 	needed = o.csum ? o.csum_start + o.csum_offset + sizeof(__sum16) : 0;
 	if (o.type != VIRTIO_NET_HDR_GSO_NONE)
-		needed = max_t(u32, needed, thoff + sizeof(struct tcphdr));
+		needed = max_t(u32, needed, thoff +
+			       (o.type == VIRTIO_NET_HDR_GSO_TCPV4 ||
+				o.type == VIRTIO_NET_HDR_GSO_TCPV6 ?
+				sizeof(struct tcphdr) : sizeof(struct udphdr)));
 	if (!pskb_may_pull(skb, min(needed, skb->len))) {
 		NL_SET_ERR_MSG(extack, "no memory for the headers of a frame");
 		return -ENOMEM;
