@@ -178,11 +178,10 @@ end_test() {
 	done 2>/dev/null
 	wait 2>/dev/null
 	umount "$tmp/sys" 2>/dev/null
-	ip -j link show | json "' '.join(x['ifname'] for x in d
-		if x['ifname'] != 'lo')" >"$tmp/left"
-	for name in $(<"$tmp/left"); do
-		ip link del "$name" 2>/dev/null
-	done
+	while IFS=': ' read -r name _; do
+		[[ $name == *'|'* || $name == lo ]] ||
+			ip link del "$name" 2>/dev/null
+	done </proc/net/dev
 	find "$tmp" -mindepth 1 -maxdepth 1 -type f ! -name 'std*' -delete
 }
 
