@@ -27,7 +27,7 @@ INSTALL ?= install
 
 SERIES := 6.1 6.12 7.2 7.3
 TEST_SERIES := 6.1 7.3
-CHECK_GROUPS ?= static core dkms vm
+CHECK_GROUPS ?= static tool core dkms vm
 
 export BUILD
 
@@ -111,7 +111,7 @@ MODULE_7_3="$(BUILD)/kmod-7.3/tapmig.ko" \
 PAYLOAD="$(BUILD)/payload"
 endef
 
-demo: payload $(TEST_SERIES:%=kmod-%) ## a migration in one VM: stock against tapmig
+demo: deps-build kmod-6.1 ## a migration in one VM: stock against tapmig
 	@[ ! -f selftests/demo/Makefile ] || \
 		$(MAKE) -C selftests/demo OUT="$(BUILD)/demo"
 	@$(script_env) selftests/demo/demo.sh </dev/null
@@ -119,12 +119,13 @@ demo: payload $(TEST_SERIES:%=kmod-%) ## a migration in one VM: stock against ta
 check: deps-build deps-test ## all groups of tests
 	@$(VM)/check.sh $(CHECK_GROUPS)
 
+check-tool: ## the control tool where it needs no module: files, arguments
 check-core: ## selftests on stock 6.1 and 7.3
 check-static: ## builds without a warning, sparse, checkpatch, rules
 check-dkms: ## dkms add, build, install; the result in the VM
 check-vm: ## the VM runner: what must fail does
 check-long: ## what takes too long for every change
-check-core check-static check-dkms check-vm check-long: deps-build deps-test
+check-core check-dkms check-long check-static check-tool check-vm: deps-build deps-test
 	@$(VM)/check.sh $(@:check-%=%)
 
 bench: deps-bench payload $(TEST_SERIES:%=kmod-%) ## costs, as ratios; build/bench.json
@@ -156,6 +157,6 @@ help: ## this list
 	@echo; . $(VM)/lib.sh; echo "The cache is in $$CACHE"
 
 .PHONY: all module tool kmods $(SERIES:%=kmod-%) tests payload ynl-regen \
-	install uninstall modules_install demo check check-core check-static \
-	check-dkms check-vm check-long bench deps deps-build deps-test \
+	install uninstall modules_install demo check check-core check-dkms \
+	check-long check-static check-tool check-vm bench deps deps-build deps-test \
 	deps-bench clean distclean help

@@ -220,6 +220,27 @@ user_programs_are_silent()
 	! grep -i warning <<<"$out"
 }
 
+# What install puts somewhere, uninstall takes away.
+installs_and_uninstalls()
+{
+	local f list
+
+	make -s --no-print-directory install DESTDIR="$work/root" prefix=/usr \
+		BUILD="$work/out"
+	list=$(cd "$work/root" && find . -type f | sort)
+	echo "$list"
+	for f in sbin/tapmig share/man/man8/tapmig.8 include/linux/tapmig.h \
+		 include/linux/tapmig_netlink.h \
+		 share/bash-completion/completions/tapmig \
+		 lib/udev/rules.d/70-tapmig.rules \
+		 lib/modules-load.d/tapmig.conf lib/sysusers.d/tapmig.conf; do
+		grep -qx "./usr/$f" <<<"$list"
+	done
+	make -s --no-print-directory uninstall DESTDIR="$work/root" \
+		prefix=/usr BUILD="$work/out"
+	[ -z "$(find "$work/root" -type f)" ]
+}
+
 # Builds and tests leave nothing beside build/.
 tree_is_clean()
 {
@@ -245,6 +266,7 @@ ktap_case kernel_doc kernel_doc
 ktap_case generated_is_current generated_is_current
 ktap_case uapi_headers_compile_alone uapi_headers_compile_alone
 ktap_case user_programs_are_silent user_programs_are_silent
+ktap_case installs_and_uninstalls installs_and_uninstalls
 ktap_case shellcheck shell_scripts
 ktap_case man_pages man_pages
 ktap_case spdx spdx

@@ -207,6 +207,8 @@ apt_update()
 			say "apt.sh: not all package lists were refreshed"
 		fi
 		cp "$APT/all.list" "$APT/updated"
+		find "$APT/cache/archives" "$CACHE/memo" -type f \
+			-atime +$CACHE_DAYS -delete 2>/dev/null || :
 	) 9>"$CACHE/locks/apt"
 }
 
@@ -269,7 +271,18 @@ apt_closure()
 		apt_download "$profile" apt_do "$profile" apt-get -q -y \
 			--download-only install "$@"
 	fi
-	apt_resolve "$profile" "$@" | deb_files
+	apt_resolve "$profile" "$@" | deb_files | used
+}
+
+# used: pass on file names, and keep them from being thrown away.
+used()
+{
+	local f
+
+	while read -r f; do
+		touch -c -a "$f"
+		echo "$f"
+	done
 }
 
 apt_version()
@@ -297,7 +310,7 @@ apt_fetch()
 		say "  GET     $profile: $*"
 		apt_download "$profile" apt_fetch_once "$profile" "$@"
 	fi
-	fetch_files "$profile" "$@"
+	fetch_files "$profile" "$@" | used
 }
 
 fetch_files()

@@ -113,6 +113,13 @@ group_static()
 	stream static "$TOP_DIR/selftests/static/check.sh"
 }
 
+group_tool()
+{
+	built tool-build tool || return 0
+	stream tool make -s -C "$TOP_DIR/userspace" OUT="$BUILD/userspace" \
+		check
+}
+
 group_dkms()
 {
 	stream dkms "$VM_DIR/check-dkms.sh"

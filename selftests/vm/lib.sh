@@ -74,6 +74,9 @@ key()
 	printf '%s\n' "$@" | sha256sum | cut -c1-16
 }
 
+# Entries that nobody has asked for in this many days go away.
+CACHE_DAYS=30
+
 # make_once PATH FUNCTION [ARG…]: unless PATH exists, have FUNCTION fill it.
 # FUNCTION gets a temporary path as its first argument and makes a file or a
 # directory there, which is renamed to PATH only when all went well. Only one
@@ -83,8 +86,13 @@ make_once()
 	local path=$1 fn=$2 tmp
 	shift 2
 
-	[ -e "$path" ] && return 0
+	if [ -e "$path" ]; then
+		touch -c "$path"
+		return 0
+	fi
 	mkdir -p "$(dirname "$path")" "$CACHE/locks"
+	find "$(dirname "$path")" -mindepth 1 -maxdepth 1 \
+		-mtime +$CACHE_DAYS -exec rm -rf -- {} +
 	(
 		flock 9
 		[ -e "$path" ] && exit 0
@@ -93,6 +101,7 @@ make_once()
 		trap "rm -rf -- '$tmp'" EXIT
 		"$fn" "$tmp" "$@"
 		mv -T -- "$tmp" "$path"
+		touch "$path"
 	) 9>"$CACHE/locks/$(key "$path")"
 }
 
@@ -150,6 +159,7 @@ memo()
 	if [ -s "$f" ]; then
 		out=$(cat "$f")
 		for w in $out; do
+			[ "${w#/}" = "$w" ] || touch -c "$w"
 			[ "${w#/}" = "$w" ] || [ -e "$w" ] || out=
 		done
 		[ -z "$out" ] || {

@@ -5,6 +5,9 @@
 #
 #   run.sh --kernel SERIES [options] -- COMMAND [ARG…]
 #
+# SERIES can also be a directory as kernel.sh makes it: vmlinuz,
+# modules.squashfs, and usr/lib/modules/RELEASE.
+#
 #   --payload DIR     what the command needs; it is started in a copy of it,
 #                     /run/payload
 #   --disk-in TAR     the same, packed already
@@ -90,8 +93,13 @@ for m in ${modules[@]+"${modules[@]}"}; do
 done
 need qemu-system-x86_64 busybox cpio tar modprobe depmod
 
-image=$("$VM_DIR/kernel.sh" image "$kernel")
-release=$("$VM_DIR/kernel.sh" release "$kernel")
+if [ -f "$kernel/vmlinuz" ]; then
+	image=$(cd "$kernel" && pwd)
+	release=$(basename "$image"/usr/lib/modules/*)
+else
+	image=$("$VM_DIR/kernel.sh" image "$kernel")
+	release=$("$VM_DIR/kernel.sh" release "$kernel")
+fi
 rootfs=$("$VM_DIR/rootfs.sh")
 
 mkdir -p "$CACHE/run"
