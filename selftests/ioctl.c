@@ -273,8 +273,9 @@ TEST_F(hold, info_writes_no_more_than_the_caller_has)
 	memset(&a, 0xa5, sizeof(a));
 	a.i.size = sizeof(a.i);
 	ASSERT_EQ(0, err(ioctl(self->hold, TAPMIG_INFO, &a)));
-	for (k = 0; k < sizeof(a.guard); k++)
+	for (k = 0; k < sizeof(a.guard); k++) {
 		ASSERT_EQ(0xa5, a.guard[k]);
+	}
 }
 
 TEST_F(hold, reserved_members_must_be_zero)

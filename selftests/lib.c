@@ -202,6 +202,14 @@ int link_bridge(const char *name)
 	return ret;
 }
 
+void link_sysfs(const char *name, const char *attr, const char *value)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "/sys/class/net/%s/%s", name, attr);
+	write_file(path, value);
+}
+
 void link_master(const char *name, const char *master)
 {
 	struct ifreq ifr = { .ifr_ifindex = if_nametoindex(name) };

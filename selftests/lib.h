@@ -72,6 +72,7 @@ void link_gso_max(const char *name, __u32 size);
 int link_veth(const char *name, const char *peer);
 int link_vlan(const char *name, const char *lower, __u16 id);
 int link_bridge(const char *name);
+void link_sysfs(const char *name, const char *attr, const char *value);
 void link_master(const char *name, const char *master);
 int link_xdp(const char *name, int prog);
 

@@ -148,14 +148,16 @@ TEST_F(nl, dump_shows_each_hold_once)
 	__u64 seen = 0;
 	int i, k;
 
-	for (i = 0; i < 40; i++)
+	for (i = 0; i < 40; i++) {
 		ASSERT_GE(hold_create(&c), 0);
+	}
 	ASSERT_EQ(41, nl_dump(&self->nl, h, 64));
 	for (i = 0; i < 41; i++) {
 		seen += h[i].v[TAPMIG_A_HOLD_ID];
-		for (k = 0; k < i; k++)
+		for (k = 0; k < i; k++) {
 			ASSERT_NE(h[k].v[TAPMIG_A_HOLD_ID],
 				  h[i].v[TAPMIG_A_HOLD_ID]);
+		}
 	}
 	EXPECT_NE(0, seen);
 }
@@ -635,11 +637,12 @@ TEST_F(nl, events_tell_the_whole_life)
 	ASSERT_TRUE(nl_wait_state(&self->nl, c.id, TAPMIG_STATE_DEAD, &h));
 	EXPECT_STREQ("life", h.label);
 	EXPECT_EQ(TAPMIG_ROLE_STANDBY, h.v[TAPMIG_A_HOLD_ROLE]);
-	for (i = 1; i <= TAPMIG_A_HOLD_MAX; i++)
+	for (i = 1; i <= TAPMIG_A_HOLD_MAX; i++) {
 		EXPECT_EQ(i == TAPMIG_A_HOLD_ID || i == TAPMIG_A_HOLD_LABEL ||
 			  i == TAPMIG_A_HOLD_STATE || i == TAPMIG_A_HOLD_ROLE,
 			  h.has[i])
 			TH_LOG("attribute %d", i);
+	}
 	EXPECT_EQ(-ENOENT, nl_get(&self->nl, c.id, NULL));
 
 	/* The first overflow, and packets to export. */

@@ -192,8 +192,9 @@ TEST_F_TIMEOUT(load, freeze_close_thaws_while_two_processors_send, 300)
 		/* The queues are free again. */
 		self->hold = hold_create(&CREATE());
 		ASSERT_LE(0, self->hold);
-		for (q = 0; q < self->n.queues; q++)
+		for (q = 0; q < self->n.queues; q++) {
 			ASSERT_EQ(0, hold_add(self->hold, self->n.fd[q], q));
+		}
 		drain(self);
 		ASSERT_TRUE(tally_clean(&self->t));
 	}
@@ -687,8 +688,9 @@ TEST_F(steer, imports_from_another_number_of_queues_keep_order)
 	ASSERT_TRUE(nic_wait(&self->dst, &t, 60 * STEER_FLOWS));
 	EXPECT_TRUE(tally_clean(&t))
 		TH_LOG("gaps %llu repeats %llu", t.gaps, t.repeats);
-	for (k = 0; k < 4; k++)
+	for (k = 0; k < 4; k++) {
 		EXPECT_NE(0, t.by_queue[k]);
+	}
 }
 
 TEST_F(steer, thaw_gives_frames_back_to_their_own_queues)

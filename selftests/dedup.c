@@ -1,0 +1,561 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What reaches both hosts must reach the guest once, and a stand-by that waits
+ * for its peer must neither wait for ever nor go ahead too early.
+ */
+#include "lib.h"
+
+#include <netinet/in.h>
+
+#include "kselftest_harness.h"
+
+static const __u8 broadcast[ETH_ALEN] = { 255, 255, 255, 255, 255, 255 };
+static const __u8 multicast[ETH_ALEN] = { 0x01, 0x00, 0x5e, 1, 2, 3 };
+
+FIXTURE(standby) {
+	struct nic n;
+	struct nl nl;
+	int tx;
+	int hold;
+	__u32 id;
+};
+
+FIXTURE_VARIANT(standby) {
+	enum nic_kind kind;
+};
+
+FIXTURE_VARIANT_ADD(standby, tap) { .kind = TAP };
+FIXTURE_VARIANT_ADD(standby, macvtap) { .kind = MACVTAP };
+
+FIXTURE_SETUP(standby)
+{
+	struct tapmig_create c = CREATE(.role = TAPMIG_ROLE_STANDBY,
+					.max_frozen_ms = 600000,
+					.wait_import_ms = 600000);
+
+	netns_new();
+	nic_open(&self->n, variant->kind, 12, 1);
+	self->tx = tx_open(self->n.tx_ifindex, TX_BYPASS);
+	self->hold = hold_new(&self->n, &c);
+	self->id = c.id;
+	nl_open(&self->nl);
+	ASSERT_EQ(0, hold_freeze(self->hold));
+}
+
+FIXTURE_TEARDOWN(standby)
+{
+}
+
+/* Nothing that is held is older than the freeze of the source. */
+#define LONG_AGO	3600000
+
+static struct pkt pkt_eth(const __u8 *dst, __u64 seq, __u32 flow,
+			  __u64 payload)
+{
+	struct pkt k = {
+		.seq = seq,
+		.len = FRAME_LEN,
+		.protocol = TEST_PROTO,
+		.data = malloc(FRAME_LEN),
+	};
+
+	frame_eth(dst, k.data, FRAME_LEN, flow, payload);
+	return k;
+}
+
+static void send_eth(const __u8 *dst, int tx, __u32 flow, __u64 payload)
+{
+	__u8 buf[FRAME_LEN];
+
+	frame_eth(dst, buf, sizeof(buf), flow, payload);
+	tx_send(tx, buf, sizeof(buf));
+}
+
+/* How often each number of a flow arrived. */
+static void count_frames(struct nic *n, __u32 flow, int *count, int max)
+{
+	static struct rx rx;
+
+	while (nic_read(n, 0, &rx) > 0)
+		if (rx.ours && rx.flow == flow && rx.seq < (__u64)max)
+			count[rx.seq]++;
+}
+
+/*
+ * Numbers 0-9 reached the source only, 10-19 both hosts, 20-29 this one.
+ * Thaw, and count.
+ */
+static void flood(struct __test_metadata *_metadata,
+		  FIXTURE_DATA(standby) *self, __u32 dedup, const __u8 *dst,
+		  int in_both)
+{
+	struct tapmig_set s = { .mask = TAPMIG_SET_DEDUP, .dedup = dedup };
+	struct tapmig_info info;
+	int count[30] = {}, i;
+	struct pkt k[20];
+
+	ASSERT_EQ(0, hold_set(self->hold, &s));
+	for (i = 10; i < 30; i++)
+		send_eth(dst, self->tx, 0, i);
+	ASSERT_TRUE(hold_wait_captured(self->hold, 20));
+	for (i = 0; i < 20; i++)
+		k[i] = pkt_eth(dst, 100 + i, 0, i);
+	ASSERT_EQ(0, nl_begin(&self->nl, self->id, LONG_AGO));
+	ASSERT_EQ(0, nl_import(&self->nl, self->id, k, 20, NULL));
+	ASSERT_EQ(0, nl_end(&self->nl, self->id));
+	ASSERT_EQ(0, hold_thaw_wait(self->hold));
+	count_frames(&self->n, 0, count, 30);
+	for (i = 0; i < 30; i++) {
+		EXPECT_EQ(i >= 10 && i < 20 ? in_both : 1, count[i])
+			TH_LOG("number %d", i);
+	}
+	info = info_of(self->hold);
+	EXPECT_EQ(in_both == 1 ? 10 : 0, info.flooded);
+	EXPECT_EQ(in_both == 1 ? 30 : 40, info.delivered);
+	EXPECT_EQ(0, info.held_bytes);
+}
+
+TEST_F(standby, flooded_broadcasts_come_once)
+{
+	flood(_metadata, self, TAPMIG_DEDUP_MULTICAST, broadcast, 1);
+}
+
+TEST_F(standby, flooded_multicasts_come_once)
+{
+	if (variant->kind == MACVTAP)
+		SKIP(return, "macvtap filters groups that nobody joined");
+	flood(_metadata, self, TAPMIG_DEDUP_MULTICAST, multicast, 1);
+}
+
+TEST_F(standby, unicasts_come_twice_unless_all_are_compared)
+{
+	flood(_metadata, self, TAPMIG_DEDUP_MULTICAST, self->n.mac, 2);
+}
+
+TEST_F(standby, cloned_unicasts_come_once)
+{
+	flood(_metadata, self, TAPMIG_DEDUP_ALL, self->n.mac, 1);
+}
+
+TEST_F(standby, with_dedup_off_nothing_is_compared)
+{
+	flood(_metadata, self, TAPMIG_DEDUP_OFF, broadcast, 2);
+}
+
+TEST_F(standby, identical_frames_sent_twice_arrive_twice)
+{
+	int count[2] = {}, i;
+	struct pkt k[5];
+
+	/* Three times here; twice there: two of ours are copies. */
+	for (i = 0; i < 3; i++)
+		send_eth(broadcast, self->tx, 0, 0);
+	/* Once here, three times there. */
+	send_eth(broadcast, self->tx, 0, 1);
+	ASSERT_TRUE(hold_wait_captured(self->hold, 4));
+	for (i = 0; i < 5; i++)
+		k[i] = pkt_eth(broadcast, 100 + i, 0, i >= 2);
+	ASSERT_EQ(0, nl_begin(&self->nl, self->id, LONG_AGO));
+	ASSERT_EQ(0, nl_import(&self->nl, self->id, k, 5, NULL));
+	ASSERT_EQ(0, nl_end(&self->nl, self->id));
+	ASSERT_EQ(0, hold_thaw_wait(self->hold));
+	count_frames(&self->n, 0, count, 2);
+	EXPECT_EQ(3, count[0]);
+	EXPECT_EQ(3, count[1]);
+	EXPECT_EQ(3, info_of(self->hold).flooded);
+}
+
+/* A frame with a checksum that is to be filled in, and the same filled in. */
+static struct pkt pkt_csum(const struct nic *n, __u64 seq, bool partial,
+			   bool changed)
+{
+	struct virtio_net_hdr h = {
+		.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM,
+		.csum_offset = 6,
+	};
+	struct pkt k = { .seq = seq, .protocol = ETH_P_IP };
+	size_t l4;
+
+	k.data = malloc(500);
+	k.len = frame_l4(n, k.data, AF_INET, IPPROTO_UDP, 200, partial, &l4);
+	memcpy(k.data, broadcast, ETH_ALEN);
+	h.csum_start = l4;
+	if (partial) {
+		k.has_vnet = true;
+		memcpy(k.vnet, &h, sizeof(h));
+	}
+	if (changed)
+		k.data[k.len - 1] ^= 1;
+	return k;
+}
+
+static void equality(struct __test_metadata *_metadata,
+		     FIXTURE_DATA(standby) *self, bool here, bool there,
+		     bool changed, int want)
+{
+	struct virtio_net_hdr h = {};
+	struct pkt k = pkt_csum(&self->n, 50, there, false);
+	struct pkt c = pkt_csum(&self->n, 0, here, changed);
+	int tx = tx_open(self->n.tx_ifindex, TX_BYPASS | TX_VNET);
+	static struct rx rx;
+	__u8 buf[600];
+	int n = 0;
+
+	/* So that the reader, and the queue before it, take partial ones. */
+	ASSERT_EQ(0, nic_offload(&self->n, 1));
+	if (here)
+		memcpy(&h, c.vnet, sizeof(h));
+	memcpy(buf, &h, sizeof(h));
+	memcpy(buf + sizeof(h), c.data, c.len);
+	ASSERT_EQ(0, tx_send(tx, buf, c.len + sizeof(h)));
+	ASSERT_TRUE(hold_wait_captured(self->hold, 1));
+	ASSERT_EQ(0, nl_begin(&self->nl, self->id, LONG_AGO));
+	ASSERT_EQ(0, nl_import(&self->nl, self->id, &k, 1, NULL));
+	ASSERT_EQ(0, nl_end(&self->nl, self->id));
+	ASSERT_EQ(0, hold_thaw_wait(self->hold));
+	while (nic_read(&self->n, 0, &rx) > 0)
+		n++;
+	EXPECT_EQ(want, n);
+	EXPECT_EQ(2 - want, info_of(self->hold).flooded);
+}
+
+TEST_F(standby, a_partial_checksum_equals_a_complete_one)
+{
+	equality(_metadata, self, true, false, false, 1);
+}
+
+TEST_F(standby, a_complete_checksum_equals_a_partial_one)
+{
+	equality(_metadata, self, false, true, false, 1);
+}
+
+TEST_F(standby, two_partial_checksums_are_equal)
+{
+	equality(_metadata, self, true, true, false, 1);
+}
+
+TEST_F(standby, one_changed_byte_makes_another_frame)
+{
+	equality(_metadata, self, true, true, true, 2);
+}
+
+TEST_F(standby, late_broadcasts_are_skipped_late_unicasts_not)
+{
+	struct pkt k[2] = {
+		pkt_eth(broadcast, 10, 0, 0),
+		pkt_eth(self->n.mac, 11, 0, 1),
+	};
+	struct imported res;
+	int count[2] = {};
+
+	ASSERT_EQ(0, nl_begin(&self->nl, self->id, LONG_AGO));
+	ASSERT_EQ(0, hold_thaw_wait(self->hold));
+	ASSERT_EQ(TAPMIG_STATE_LIVE, info_of(self->hold).state);
+	ASSERT_EQ(0, nl_import(&self->nl, self->id, k, 2, &res));
+	ASSERT_TRUE(nic_poll(&self->n, WAIT_MS));
+	count_frames(&self->n, 0, count, 2);
+	EXPECT_EQ(0, count[0]);
+	EXPECT_EQ(1, count[1]);
+	EXPECT_EQ(1, info_of(self->hold).late);
+	EXPECT_EQ(1, info_of(self->hold).late_skipped);
+}
+
+TEST_F(standby, late_frames_are_all_skipped_where_all_are_cloned)
+{
+	struct tapmig_set s = { .mask = TAPMIG_SET_DEDUP,
+				.dedup = TAPMIG_DEDUP_ALL };
+	struct pkt k[2] = {
+		pkt_eth(broadcast, 10, 0, 0),
+		pkt_eth(self->n.mac, 11, 0, 1),
+	};
+	static struct rx rx;
+
+	ASSERT_EQ(0, hold_set(self->hold, &s));
+	ASSERT_EQ(0, nl_begin(&self->nl, self->id, LONG_AGO));
+	ASSERT_EQ(0, hold_thaw_wait(self->hold));
+	ASSERT_EQ(0, nl_import(&self->nl, self->id, k, 2, NULL));
+	EXPECT_EQ(2, info_of(self->hold).late_skipped);
+	EXPECT_EQ(0, info_of(self->hold).late);
+	EXPECT_EQ(0, nic_read(&self->n, 0, &rx));
+}
+
+TEST_F(standby, late_frames_are_all_delivered_with_dedup_off)
+{
+	struct tapmig_set s = { .mask = TAPMIG_SET_DEDUP,
+				.dedup = TAPMIG_DEDUP_OFF };
+	struct pkt k[2] = {
+		pkt_eth(broadcast, 10, 0, 0),
+		pkt_eth(self->n.mac, 11, 0, 1),
+	};
+	struct tally t = {};
+
+	ASSERT_EQ(0, hold_set(self->hold, &s));
+	ASSERT_EQ(0, nl_begin(&self->nl, self->id, LONG_AGO));
+	ASSERT_EQ(0, hold_thaw_wait(self->hold));
+	ASSERT_EQ(0, nl_import(&self->nl, self->id, k, 2, NULL));
+	ASSERT_TRUE(nic_wait(&self->n, &t, 2));
+	EXPECT_TRUE(tally_clean(&t));
+	EXPECT_EQ(2, info_of(self->hold).late);
+}
+
+/* --- what a stand-by keeps ---------------------------------------------- */
+
+TEST_F(standby, only_the_newest_are_kept_until_import_begin)
+{
+	int len = variant->kind == MACVTAP ? 500 : 1000, i;
+	struct tapmig_info info;
+	struct tally t = {};
+	__u64 first;
+
+	for (i = 0; i < 3000; i += 250) {
+		tx_flow(&self->n, self->tx, 0, i, 250);
+		ASSERT_TRUE(busywait(info_of(self->hold).highest_seq ==
+				     TAPMIG_SEQ_FIRST + i + 249));
+	}
+	ASSERT_EQ(0, nl_begin(&self->nl, self->id, LONG_AGO));
+	info = info_of(self->hold);
+	EXPECT_GE(len, info.held_packets);
+	EXPECT_LE(len - 2, info.held_packets);
+	EXPECT_EQ(3000, info.held_packets + info.trimmed);
+	EXPECT_EQ(0, info.dropped);
+	/* From now on all are kept. */
+	for (i = 3000; i < 6000; i += 250) {
+		tx_flow(&self->n, self->tx, 0, i, 250);
+		ASSERT_TRUE(busywait(info_of(self->hold).highest_seq ==
+				     TAPMIG_SEQ_FIRST + i + 249));
+	}
+	EXPECT_EQ(info.held_packets + 3000,
+		  info_of(self->hold).held_packets);
+	EXPECT_EQ(info.trimmed, info_of(self->hold).trimmed);
+	ASSERT_EQ(0, nl_end(&self->nl, self->id));
+	ASSERT_EQ(0, hold_thaw_wait(self->hold));
+	first = 3000 - info.held_packets;
+	t.next[0] = first;
+	ASSERT_TRUE(nic_wait(&self->n, &t, 6000 - first));
+	EXPECT_EQ(6000, t.next[0]);
+	EXPECT_TRUE(tally_clean(&t));
+}
+
+TEST_F(standby, without_a_peer_a_thaw_delivers_what_was_kept)
+{
+	struct tally t = {};
+
+	tx_flow(&self->n, self->tx, 0, 0, 400);
+	ASSERT_TRUE(hold_wait_captured(self->hold, 400));
+	ASSERT_EQ(0, hold_thaw_wait(self->hold));
+	EXPECT_EQ(TAPMIG_STATE_ARMED, info_of(self->hold).state);
+	ASSERT_TRUE(nic_wait(&self->n, &t, 400));
+	EXPECT_TRUE(tally_clean(&t));
+}
+
+TEST_F(standby, import_begin_drops_just_what_is_older_than_the_freeze)
+{
+	struct tapmig_info info;
+	struct tally t = {};
+	int64_t between, age;
+	struct pkts p;
+	int i;
+
+	tx_flow(&self->n, self->tx, 0, 0, 50);
+	ASSERT_TRUE(hold_wait_captured(self->hold, 50));
+	/* A moment that is certainly after these and before the others. */
+	between = now_ms() + 2;
+	ASSERT_TRUE(busywait(now_ms() > between + 2));
+	tx_flow(&self->n, self->tx, 0, 50, 30);
+	ASSERT_TRUE(hold_wait_captured(self->hold, 80));
+	ASSERT_EQ(0, nl_export(&self->nl, self->id, 0, &p));
+	ASSERT_EQ(80, p.n);
+	age = now_ms() - between;
+	ASSERT_EQ(0, nl_begin(&self->nl, self->id, age));
+	info = info_of(self->hold);
+	for (i = 0; i < p.n; i++) {
+		if (p.v[i].time_ns > p.v[49].time_ns)
+			break;
+	}
+	EXPECT_EQ(50, i);
+	EXPECT_LE(50, info.trimmed);
+	EXPECT_EQ(80, info.trimmed + info.held_packets);
+	ASSERT_EQ(0, nl_export(&self->nl, self->id, 0, &p));
+	/* What is left are the newest, without a hole. */
+	for (i = 0; i < p.n; i++) {
+		EXPECT_EQ(TAPMIG_SEQ_FIRST + 80 - p.n + i, p.v[i].seq);
+	}
+	ASSERT_EQ(0, nl_end(&self->nl, self->id));
+	ASSERT_EQ(0, hold_thaw_wait(self->hold));
+	t.next[0] = 80 - p.n;
+	ASSERT_TRUE(nic_wait(&self->n, &t, p.n));
+	EXPECT_TRUE(tally_clean(&t));
+	/*
+	 * The age was of a moment between; how long after now_ms() the kernel
+	 * got it only moves that moment on. With a busy machine that may be
+	 * beyond all of them, which says nothing.
+	 */
+	if (now_ms() - between < age + 2) {
+		EXPECT_EQ(50, info.trimmed);
+	}
+}
+
+TEST_F(standby, import_begin_of_now_drops_all_that_came_before)
+{
+	struct tally t = {};
+
+	tx_flow(&self->n, self->tx, 0, 0, 50);
+	ASSERT_TRUE(hold_wait_captured(self->hold, 50));
+	ASSERT_EQ(0, nl_begin(&self->nl, self->id, 0));
+	EXPECT_EQ(50, info_of(self->hold).trimmed);
+	EXPECT_EQ(0, info_of(self->hold).held_packets);
+	tx_flow(&self->n, self->tx, 0, 50, 10);
+	ASSERT_TRUE(hold_wait_captured(self->hold, 60));
+	ASSERT_EQ(0, hold_thaw_wait(self->hold));
+	t.next[0] = 50;
+	ASSERT_TRUE(nic_wait(&self->n, &t, 10));
+	EXPECT_TRUE(tally_clean(&t));
+}
+
+/* --- the peer ----------------------------------------------------------- */
+
+static void set_peer(struct __test_metadata *_metadata,
+		     FIXTURE_DATA(standby) *self)
+{
+	ASSERT_EQ(0, nl_set_flags(&self->nl, self->id, TAPMIG_HOLD_FLAGS_PEER,
+				  TAPMIG_HOLD_FLAGS_PEER));
+}
+
+TEST_F(standby, a_thaw_waits_for_its_peer_to_be_in_step)
+{
+	struct pkt k[2] = {
+		pkt_udp(&self->n, 10, 0, 0, 100),
+		pkt_udp(&self->n, 11, 0, 1, 100),
+	};
+	struct tally t = {};
+
+	set_peer(_metadata, self);
+	ASSERT_EQ(0, hold_thaw(self->hold));
+	ASSERT_EQ(TAPMIG_STATE_THAWING, info_of(self->hold).state);
+	tx_flow(&self->n, self->tx, 0, 2, 10);
+	ASSERT_TRUE(hold_wait_captured(self->hold, 10));
+	EXPECT_EQ(0, nic_drain(&self->n, &t));
+	/* Begun is not enough. */
+	ASSERT_EQ(0, nl_begin(&self->nl, self->id, LONG_AGO));
+	ASSERT_EQ(0, nl_import(&self->nl, self->id, k, 2, NULL));
+	EXPECT_EQ(TAPMIG_STATE_THAWING, info_of(self->hold).state);
+	EXPECT_EQ(0, nic_drain(&self->n, &t));
+	ASSERT_EQ(0, nl_sync(&self->nl, self->id, 11));
+	ASSERT_TRUE(hold_wait_state(self->hold, TAPMIG_STATE_LIVE));
+	ASSERT_TRUE(nic_wait(&self->n, &t, 12));
+	EXPECT_TRUE(tally_clean(&t));
+	ASSERT_EQ(0, nl_end(&self->nl, self->id));
+	ASSERT_TRUE(hold_wait_state(self->hold, TAPMIG_STATE_ARMED));
+}
+
+TEST_F(standby, a_peer_that_was_in_step_before_is_not_waited_for)
+{
+	set_peer(_metadata, self);
+	ASSERT_EQ(0, nl_begin(&self->nl, self->id, LONG_AGO));
+	ASSERT_EQ(0, nl_sync(&self->nl, self->id, 0));
+	ASSERT_EQ(0, hold_thaw_wait(self->hold));
+	EXPECT_EQ(TAPMIG_STATE_LIVE, info_of(self->hold).state);
+}
+
+TEST_F(standby, the_end_of_the_session_ends_the_wait)
+{
+	set_peer(_metadata, self);
+	ASSERT_EQ(0, nl_begin(&self->nl, self->id, LONG_AGO));
+	ASSERT_EQ(0, hold_thaw(self->hold));
+	ASSERT_EQ(TAPMIG_STATE_THAWING, info_of(self->hold).state);
+	ASSERT_EQ(0, nl_end(&self->nl, self->id));
+	ASSERT_TRUE(hold_wait_state(self->hold, TAPMIG_STATE_ARMED));
+}
+
+static int set_wait(int hold, __u32 ms)
+{
+	struct tapmig_set s = {
+		.mask = TAPMIG_SET_WAIT_IMPORT_MS,
+		.wait_import_ms = ms,
+	};
+
+	return hold_set(hold, &s);
+}
+
+TEST_F(standby, a_peer_that_comes_late_finds_a_live_hold)
+{
+	struct pkt k = pkt_udp(&self->n, 10, 1, 0, 100);
+	struct tally t = {};
+
+	ASSERT_EQ(0, set_wait(self->hold, 50));
+	set_peer(_metadata, self);
+	tx_flow(&self->n, self->tx, 0, 0, 10);
+	ASSERT_TRUE(hold_wait_captured(self->hold, 10));
+	ASSERT_EQ(0, hold_thaw_wait(self->hold));
+	EXPECT_LE(50000, info_of(self->hold).thaw_wait_us);
+	ASSERT_EQ(TAPMIG_STATE_LIVE, info_of(self->hold).state);
+	ASSERT_TRUE(nic_wait(&self->n, &t, 10));
+	ASSERT_EQ(0, nl_begin(&self->nl, self->id, LONG_AGO));
+	ASSERT_EQ(0, nl_import(&self->nl, self->id, &k, 1, NULL));
+	ASSERT_TRUE(nic_wait(&self->n, &t, 11));
+	EXPECT_TRUE(tally_clean(&t));
+	EXPECT_EQ(1, info_of(self->hold).late);
+	ASSERT_EQ(0, nl_end(&self->nl, self->id));
+	ASSERT_TRUE(hold_wait_state(self->hold, TAPMIG_STATE_ARMED));
+}
+
+TEST_F(standby, a_peer_that_never_comes_leaves_a_hold_that_ends)
+{
+	struct tally t = {};
+
+	ASSERT_EQ(0, set_wait(self->hold, 20));
+	ASSERT_EQ(0, hold_renew(self->hold, 200));
+	set_peer(_metadata, self);
+	tx_flow(&self->n, self->tx, 0, 0, 10);
+	ASSERT_TRUE(hold_wait_captured(self->hold, 10));
+	ASSERT_EQ(0, hold_thaw_wait(self->hold));
+	ASSERT_TRUE(nic_wait(&self->n, &t, 10));
+	EXPECT_TRUE(tally_clean(&t));
+	ASSERT_TRUE(hold_wait_state(self->hold, TAPMIG_STATE_ARMED));
+}
+
+TEST_F(standby, no_wait_means_no_wait)
+{
+	set_peer(_metadata, self);
+	ASSERT_EQ(0, set_wait(self->hold, ~0U));
+	ASSERT_EQ(0, hold_thaw_wait(self->hold));
+	EXPECT_NE(TAPMIG_STATE_THAWING, info_of(self->hold).state);
+}
+
+TEST_F(standby, a_shorter_wait_is_taken_while_waiting)
+{
+	set_peer(_metadata, self);
+	ASSERT_EQ(0, hold_thaw(self->hold));
+	ASSERT_EQ(TAPMIG_STATE_THAWING, info_of(self->hold).state);
+	ASSERT_EQ(0, nl_set(&self->nl, self->id, TAPMIG_A_HOLD_WAIT_IMPORT_MS,
+			    1));
+	ASSERT_TRUE(hold_wait_state(self->hold, TAPMIG_STATE_LIVE));
+}
+
+TEST_F(standby, the_guests_own_frames_are_dropped)
+{
+	/* The source address of all test frames. */
+	struct tapmig_set s = { .mask = TAPMIG_SET_MAC,
+				.mac = { 2, 0, 0, 0, 1, 1 } };
+	struct pkt k = pkt_udp(&self->n, 10, 1, 0, 100);
+	struct pkt l = pkt_udp(&self->n, 11, 2, 0, 100);
+	struct tally t = {};
+
+	ASSERT_EQ(0, hold_set(self->hold, &s));
+	tx_flow(&self->n, self->tx, 0, 0, 7);
+	ASSERT_TRUE(hold_wait_captured(self->hold, 7));
+	l.data[ETH_ALEN + 5] = 2;
+	ASSERT_EQ(0, nl_begin(&self->nl, self->id, LONG_AGO));
+	ASSERT_EQ(0, nl_import(&self->nl, self->id, &k, 1, NULL));
+	ASSERT_EQ(0, nl_import(&self->nl, self->id, &l, 1, NULL));
+	ASSERT_EQ(0, nl_end(&self->nl, self->id));
+	ASSERT_EQ(0, hold_thaw_wait(self->hold));
+	ASSERT_TRUE(nic_wait(&self->n, &t, 1));
+	EXPECT_EQ(0, nic_drain(&self->n, &t));
+	EXPECT_EQ(1, t.next[2]);
+	EXPECT_EQ(8, info_of(self->hold).own_address);
+	EXPECT_EQ(1, info_of(self->hold).delivered);
+	EXPECT_EQ(0, info_of(self->hold).held_bytes);
+}
+
+TEST_HARNESS_MAIN
