@@ -1205,6 +1205,9 @@ void tapmig_hold_info(struct tapmig_hold *h, struct tapmig_info *info)
 
 	lockdep_assert_held(&h->lock);
 
+	/* A stand-by has more than it keeps until it is settled. */
+	if (h->role == TAPMIG_ROLE_STANDBY)
+		tapmig_hold_settle(h);
 	*info = (struct tapmig_info) {
 		.size = size,
 		.id = h->id,

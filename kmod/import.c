@@ -266,11 +266,14 @@ static bool tapmig_late_skip(struct tapmig_hold *h, struct tapmig_pkt *p)
  */
 static void tapmig_import_estimate(struct tapmig_pkt *p)
 {
-	struct skb_shared_info *shinfo = skb_shinfo(tapmig_pkt_skb(p));
-	u64 bytes = (u64)SKB_TRUESIZE(shinfo->gso_size) * shinfo->gso_segs;
+	struct sk_buff *skb = tapmig_pkt_skb(p);
+	u64 bytes, size = skb_shinfo(skb)->gso_size;
 
-	if (shinfo->gso_size)
-		p->truesize = clamp_t(u64, bytes, p->truesize, U32_MAX);
+	if (!size)
+		return;
+	/* gso_segs is not set before the stack has checked the headers. */
+	bytes = DIV_ROUND_UP_ULL(skb->len, size) * SKB_TRUESIZE(size + 128);
+	p->truesize = clamp_t(u64, bytes, p->truesize, U32_MAX);
 }
 
 /* Queue late packets such as the device would have got them. */
@@ -281,6 +284,7 @@ static void tapmig_late_add(struct tapmig_hold *h, struct tapmig_pkt *p)
 
 	if (tapmig_queue_adapt(h, p, &adapted))
 		h->counts.lost++;
+	h->counts.segmented += adapted.count > 1;
 	tapmig_hold_uncharge(h, 1, bytes);
 	tapmig_hold_charge_all(h, adapted.count, adapted.bytes);
 	tapmig_list_splice(&h->late, &adapted);

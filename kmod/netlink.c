@@ -645,6 +645,7 @@ int tapmig_nl_packet_get_done(struct netlink_callback *cb)
 /**
  * tapmig_nl_put_meta() - put what is known of a packet
  * @skb: message, within the nest of the packet
+ * @h: the hold
  * @p: the packet
  * @m: what goes along with it
  * @offset: of the chunk
@@ -654,11 +655,13 @@ int tapmig_nl_packet_get_done(struct netlink_callback *cb)
  *
  * Return: 0 or -EMSGSIZE.
  */
-static int tapmig_nl_put_meta(struct sk_buff *skb, const struct tapmig_pkt *p,
+static int tapmig_nl_put_meta(struct sk_buff *skb, const struct tapmig_hold *h,
+			      const struct tapmig_pkt *p,
 			      const struct tapmig_meta *m, u32 offset,
 			      u32 dropped)
 {
-	s64 to_real = ktime_get_real_ns() - ktime_get_ns();
+	/* Each export gives the same time. */
+	s64 to_real = h->frozen_real_at - h->frozen_at;
 
 	if (nla_put_u64_64bit(skb, TAPMIG_A_PACKET_SEQ, p->seq,
 			      TAPMIG_A_PACKET_PAD) ||
@@ -719,7 +722,7 @@ static int tapmig_nl_put_chunk(struct tapmig_nl_export *ctx,
 	nest = nla_nest_start(skb, TAPMIG_A_TRANSFER_PACKET);
 	if (!nest)
 		return -EMSGSIZE;
-	if (tapmig_nl_put_meta(skb, p, m, ctx->offset, dropped))
+	if (tapmig_nl_put_meta(skb, ctx->h, p, m, ctx->offset, dropped))
 		goto cancel;
 	/* Of the padding behind the data too. */
 	room = round_down(skb_tailroom(skb), NLA_ALIGNTO) - NLA_HDRLEN;

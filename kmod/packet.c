@@ -496,6 +496,7 @@ static int tapmig_skb_set_link(struct sk_buff *skb, u32 link_type,
  * @type: VIRTIO_NET_HDR_GSO_*, without ECN
  * @ecn: TCP segments have ECN
  * @size: bytes of payload in a segment
+ * @segs: number of segments
  */
 struct tapmig_offload {
 	bool csum;
@@ -505,6 +506,7 @@ struct tapmig_offload {
 	u8 type;
 	bool ecn;
 	u16 size;
+	u16 segs;
 };
 
 /**
@@ -673,7 +675,8 @@ static int tapmig_offload_gso(const struct sk_buff *skb,
 	/* Fragments share one UDP header; it counts as payload. */
 	if (o->type == VIRTIO_NET_HDR_GSO_UDP)
 		hlen = 0;
-	if (skb->len - *thoff - hlen <= o->size)
+	o->segs = DIV_ROUND_UP(skb->len - *thoff - hlen, o->size);
+	if (o->segs == 1)
 		o->type = VIRTIO_NET_HDR_GSO_NONE;
 	return 0;
 }
@@ -728,8 +731,11 @@ static int tapmig_skb_set_offload(struct sk_buff *skb,
 		skb->ip_summed = CHECKSUM_UNNECESSARY;
 	if (o.type != VIRTIO_NET_HDR_GSO_UDP &&
 	    !virtio_net_hdr_to_skb(skb, &plain, true) &&
-	    !virtio_net_hdr_from_skb(skb, &back, true, true, 0))
+	    !virtio_net_hdr_from_skb(skb, &back, true, true, 0)) {
+		if (skb_is_gso(skb))
+			skb_shinfo(skb)->gso_segs = o.segs;
 		return 0;
+	}
 
 	if (o.type != VIRTIO_NET_HDR_GSO_UDP &&
 	    o.type != VIRTIO_NET_HDR_GSO_UDP_L4) {
@@ -751,7 +757,7 @@ static int tapmig_skb_set_offload(struct sk_buff *skb,
 	sinfo->gso_type = SKB_GSO_DODGY |
 			  (o.type == VIRTIO_NET_HDR_GSO_UDP ? SKB_GSO_UDP :
 							      SKB_GSO_UDP_L4);
-	sinfo->gso_segs = 0;
+	sinfo->gso_segs = o.segs;
 	*segment = true;
 	return 0;
 }
@@ -921,6 +927,8 @@ int tapmig_skb_segment(struct sk_buff *skb, struct tapmig_list *out)
 			if (err)
 				goto free_segs;
 		}
+		/* A fragment says nothing of the checksum it has a part of. */
+		seg->ip_summed = CHECKSUM_NONE;
 	}
 
 	skb_list_walk_safe(segs, seg, next) {

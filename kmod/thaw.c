@@ -153,6 +153,7 @@ static void tapmig_handover_imports(struct tapmig_hold *h)
 		q = tapmig_queue_select(h, tapmig_pkt_skb(p));
 		if (tapmig_queue_adapt(h, p, &adapted))
 			h->counts.lost++;
+		h->counts.segmented += adapted.count > 1;
 		tapmig_hold_uncharge(h, 1, bytes);
 		tapmig_hold_charge_all(h, adapted.count, adapted.bytes);
 		for (p = adapted.head; p; p = p->next)
