@@ -1,0 +1,806 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Lives and deaths: of owners, devices, namespaces, queues and the module.
+ */
+#include "lib.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include "kselftest_harness.h"
+
+FIXTURE(life) {
+	struct nic n;
+	struct nl nl;
+	int tx;
+};
+
+FIXTURE_VARIANT(life) {
+	enum nic_kind kind;
+};
+
+FIXTURE_VARIANT_ADD(life, tap) { .kind = TAP };
+FIXTURE_VARIANT_ADD(life, tun) { .kind = TUN };
+FIXTURE_VARIANT_ADD(life, macvtap) { .kind = MACVTAP };
+
+FIXTURE_SETUP(life)
+{
+	netns_new();
+	nic_open(&self->n, variant->kind, 12, 1);
+	self->tx = tx_open(self->n.tx_ifindex, TX_BYPASS);
+	nl_open(&self->nl);
+	nl_subscribe(&self->nl);
+}
+
+FIXTURE_TEARDOWN(life)
+{
+}
+
+/* A process that owns a hold, and nothing else of it exists here. */
+struct owner {
+	pid_t pid;
+	int in;
+	int out;
+};
+
+/*
+ * Start a process that holds the queue, freezes it with @flags and then waits.
+ * With @vmm it alone has the queue.
+ */
+static struct owner owner_start(struct nic *n, struct tapmig_create *c,
+				__u32 flags, bool vmm)
+{
+	int to[2], from[2];
+	struct owner o;
+	char go;
+
+	if (pipe2(to, O_CLOEXEC) || pipe2(from, O_CLOEXEC))
+		die("pipe");
+	o.pid = fork();
+	if (o.pid < 0)
+		die("fork");
+	if (!o.pid) {
+		int hold = hold_new(n, c);
+
+		CHECK(0, hold_freeze_flags(hold, flags));
+		CHECK(sizeof(c->id), write(from[1], &c->id, sizeof(c->id)));
+		CHECK(1, read(to[0], &go, 1));
+		_exit(0);
+	}
+	close(to[0]);
+	close(from[1]);
+	if (vmm)
+		nic_close(n);
+	if (read(from[0], &c->id, sizeof(c->id)) != sizeof(c->id))
+		die("the owner ended");
+	o.in = to[1];
+	o.out = from[0];
+	return o;
+}
+
+static void owner_kill(struct owner *o)
+{
+	int st;
+
+	kill(o->pid, SIGKILL);
+	waitpid(o->pid, &st, 0);
+	close(o->in);
+	close(o->out);
+}
+
+TEST_F(life, owner_killed_thaws)
+{
+	struct tapmig_create c = CREATE();
+	struct owner o = owner_start(&self->n, &c, 0, false);
+	struct tally t = {};
+
+	tx_flow(&self->n, self->tx, 0, 0, 400);
+	ASSERT_TRUE(busywait(({
+		struct hold_nl h;
+
+		nl_get(&self->nl, c.id, &h);
+		h.v[TAPMIG_A_HOLD_CAPTURED] == 400;
+	})));
+	EXPECT_EQ(0, nic_drain(&self->n, &t));
+	owner_kill(&o);
+	ASSERT_TRUE(nic_wait(&self->n, &t, 400));
+	EXPECT_TRUE(tally_clean(&t));
+	ASSERT_TRUE(nl_wait_state(&self->nl, c.id, TAPMIG_STATE_DEAD, NULL));
+	EXPECT_EQ(0, nl_dump(&self->nl, NULL, 0));
+	/* The queue is free, and normal. */
+	tx_flow(&self->n, self->tx, 0, 400, 100);
+	ASSERT_TRUE(nic_wait(&self->n, &t, 500));
+	EXPECT_TRUE(tally_clean(&t));
+	EXPECT_EQ(0, hold_add(hold_create(&c), self->n.fd[0], 0));
+}
+
+TEST_F(life, a_detached_hold_is_exported_after_owner_and_vmm_died)
+{
+	struct tapmig_create c = CREATE(.label = "left");
+	struct owner o;
+	struct hold_nl h;
+	struct pkts p;
+	__u32 flow;
+	__u64 seq;
+	int i;
+
+	o = owner_start(&self->n, &c, TAPMIG_FREEZE_DETACHED, true);
+	tx_flow(&self->n, self->tx, 0, 0, 400);
+	ASSERT_TRUE(busywait(!nl_get(&self->nl, c.id, &h) &&
+			     h.v[TAPMIG_A_HOLD_CAPTURED] == 400));
+	owner_kill(&o);
+	/* The device is free for its next user, or gone. */
+	if (variant->kind == MACVTAP) {
+		ASSERT_EQ(0, link_del(self->n.name));
+	}
+	ASSERT_TRUE(busywait(!if_nametoindex(self->n.name)));
+	ASSERT_EQ(0, nl_get(&self->nl, c.id, &h));
+	EXPECT_EQ(TAPMIG_HOLD_FLAGS_DETACHED,
+		  h.v[TAPMIG_A_HOLD_FLAGS] & TAPMIG_HOLD_FLAGS_DETACHED);
+	EXPECT_STREQ("left", h.label);
+	EXPECT_TRUE(h.has[TAPMIG_A_HOLD_DEADLINE_IN_MS]);
+	ASSERT_EQ(0, nl_export(&self->nl, c.id, 0, &p));
+	ASSERT_EQ(400, p.n);
+	for (i = 0; i < 400; i++) {
+		ASSERT_TRUE(frame_parse(&self->n, p.v[i].data, p.v[i].len,
+					&flow, &seq));
+		ASSERT_EQ(i, seq);
+	}
+	ASSERT_EQ(0, nl_commit(&self->nl, c.id, TAPMIG_SEQ_FIRST + 199));
+	ASSERT_EQ(0, nl_export(&self->nl, c.id, 0, &p));
+	ASSERT_EQ(200, p.n);
+	/* Released. */
+	ASSERT_EQ(0, nl_hold_cmd(&self->nl, TAPMIG_CMD_HOLD_DISCARD, c.id));
+	ASSERT_TRUE(busywait(nl_get(&self->nl, c.id, NULL) == -ENOENT));
+}
+
+TEST_F(life, a_detached_hold_ends_at_its_deadline)
+{
+	struct tapmig_create c = CREATE(.max_frozen_ms = 60000);
+	struct owner o;
+
+	o = owner_start(&self->n, &c, TAPMIG_FREEZE_DETACHED, true);
+	owner_kill(&o);
+	ASSERT_EQ(0, nl_get(&self->nl, c.id, NULL));
+	ASSERT_EQ(0, nl_set(&self->nl, c.id, TAPMIG_A_HOLD_MAX_FROZEN_MS, 1));
+	ASSERT_TRUE(nl_wait_state(&self->nl, c.id, TAPMIG_STATE_DEAD, NULL));
+	ASSERT_TRUE(busywait(nl_get(&self->nl, c.id, NULL) == -ENOENT));
+	EXPECT_EQ(0, nl_dump(&self->nl, NULL, 0));
+}
+
+/* Migrating back at once: the same queue, the same name. */
+TEST_F(life, a_queue_is_used_again_at_once_by_a_new_owner)
+{
+	struct tapmig_create c = CREATE(.label = "old"), d = CREATE();
+	struct hold_nl h;
+	struct tally t = {};
+	struct pkts p;
+	int hold, k;
+
+	for (k = 0; k < 5; k++) {
+		c.id = 0;
+		d.id = 0;
+		hold = hold_new(&self->n, &c);
+		ASSERT_EQ(0, hold_freeze_flags(hold, TAPMIG_FREEZE_DETACHED));
+		tx_flow(&self->n, self->tx, 0, 0, 100);
+		ASSERT_TRUE(hold_wait_captured(hold, 100));
+		close(hold);
+		hold = hold_new(&self->n, &d);
+		ASSERT_EQ(0, hold_freeze(hold));
+		memset(&t, 0, sizeof(t));
+		tx_flow(&self->n, self->tx, 0, 0, 50);
+		ASSERT_TRUE(hold_wait_captured(hold, 50));
+		/* Both have their own. */
+		ASSERT_EQ(0, nl_get(&self->nl, c.id, &h));
+		EXPECT_EQ(100, h.v[TAPMIG_A_HOLD_HELD_PACKETS]);
+		ASSERT_EQ(0, nl_export(&self->nl, c.id, 0, &p));
+		EXPECT_EQ(100, p.n);
+		pkts_free(&p);
+		ASSERT_EQ(0, nl_hold_cmd(&self->nl, TAPMIG_CMD_HOLD_DISCARD,
+					 c.id));
+		ASSERT_EQ(0, hold_thaw_wait(hold));
+		ASSERT_TRUE(nic_wait(&self->n, &t, 50));
+		EXPECT_EQ(0, nic_drain(&self->n, &t));
+		EXPECT_TRUE(tally_clean(&t));
+		close(hold);
+	}
+}
+
+TEST_F(life, a_detached_hold_that_is_closed_takes_what_is_in_its_queues)
+{
+	struct tapmig_create c = CREATE();
+	int hold = hold_new(&self->n, &c);
+	struct hold_nl h;
+	struct tally t = {};
+
+	ASSERT_EQ(0, hold_set_flags(hold, TAPMIG_HOLD_FLAGS_DETACHED,
+				    TAPMIG_HOLD_FLAGS_DETACHED));
+	ASSERT_EQ(0, hold_freeze(hold));
+	tx_flow(&self->n, self->tx, 0, 0, 100);
+	ASSERT_TRUE(hold_wait_captured(hold, 100));
+	close(hold);
+	ASSERT_EQ(0, nl_get(&self->nl, c.id, &h));
+	EXPECT_EQ(100, h.v[TAPMIG_A_HOLD_HELD_PACKETS]);
+	/* The queue is left, its frames are its reader's. */
+	tx_flow(&self->n, self->tx, 1, 0, 10);
+	ASSERT_TRUE(nic_wait(&self->n, &t, 10));
+	EXPECT_EQ(10, t.next[1]);
+	ASSERT_EQ(0, nl_hold_cmd(&self->nl, TAPMIG_CMD_HOLD_DISCARD, c.id));
+}
+
+TEST_F(life, a_thaw_takes_detached_back)
+{
+	struct tapmig_create c = CREATE();
+	int hold = hold_new(&self->n, &c);
+
+	ASSERT_EQ(0, hold_freeze_flags(hold, TAPMIG_FREEZE_DETACHED));
+	EXPECT_EQ(TAPMIG_HOLD_FLAGS_DETACHED, info_of(hold).flags);
+	ASSERT_EQ(0, hold_thaw_wait(hold));
+	EXPECT_EQ(0, info_of(hold).flags);
+	close(hold);
+	ASSERT_TRUE(busywait(nl_get(&self->nl, c.id, NULL) == -ENOENT));
+}
+
+TEST_F(life, a_pinned_hold_stays_and_keeps_the_device)
+{
+	struct tapmig_create c = CREATE(.flags = TAPMIG_HOLD_FLAGS_PINNED);
+	int hold = hold_new(&self->n, &c);
+	struct hold_nl h;
+	struct tally t = {};
+
+	ASSERT_EQ(0, hold_freeze(hold));
+	close(hold);
+	tx_flow(&self->n, self->tx, 0, 0, 100);
+	ASSERT_TRUE(busywait(!nl_get(&self->nl, c.id, &h) &&
+			     h.v[TAPMIG_A_HOLD_HELD_PACKETS] == 100));
+	EXPECT_EQ(TAPMIG_STATE_FROZEN, h.v[TAPMIG_A_HOLD_STATE]);
+	EXPECT_TRUE(h.v[TAPMIG_A_HOLD_FLAGS] & TAPMIG_HOLD_FLAGS_PINNED);
+	EXPECT_FALSE(h.v[TAPMIG_A_HOLD_FLAGS] & TAPMIG_HOLD_FLAGS_ORPHAN);
+	EXPECT_TRUE(h.has[TAPMIG_A_HOLD_DEADLINE_IN_MS]);
+	EXPECT_EQ(0, nic_drain(&self->n, &t));
+	ASSERT_EQ(0, nl_hold_cmd(&self->nl, TAPMIG_CMD_HOLD_THAW, c.id));
+	ASSERT_TRUE(nic_wait(&self->n, &t, 100));
+	EXPECT_TRUE(tally_clean(&t));
+	/* Thawed, and without an owner: gone. */
+	ASSERT_TRUE(busywait(nl_get(&self->nl, c.id, NULL) == -ENOENT));
+}
+
+TEST_F(life, a_pinned_hold_without_its_vmm_is_an_orphan_and_can_be_ended)
+{
+	struct tapmig_create c = CREATE(.flags = TAPMIG_HOLD_FLAGS_PINNED);
+	int hold = hold_new(&self->n, &c);
+	struct hold_nl h;
+
+	ASSERT_EQ(0, hold_freeze(hold));
+	close(hold);
+	nic_close(&self->n);
+	EXPECT_NE(0, if_nametoindex(self->n.name));
+	ASSERT_EQ(0, nl_get(&self->nl, c.id, &h));
+	EXPECT_TRUE(h.v[TAPMIG_A_HOLD_FLAGS] & TAPMIG_HOLD_FLAGS_ORPHAN);
+	ASSERT_EQ(0, nl_hold_cmd(&self->nl, TAPMIG_CMD_HOLD_DISCARD, c.id));
+	ASSERT_TRUE(busywait(nl_get(&self->nl, c.id, NULL) == -ENOENT));
+	if (variant->kind != MACVTAP) {
+		ASSERT_TRUE(busywait(!if_nametoindex(self->n.name)));
+	}
+}
+
+TEST_F(life, a_pinned_hold_ends_at_its_deadline)
+{
+	struct tapmig_create c = CREATE(.flags = TAPMIG_HOLD_FLAGS_PINNED,
+					.max_frozen_ms = 60000);
+	int hold = hold_new(&self->n, &c);
+	struct tally t = {};
+
+	ASSERT_EQ(0, hold_freeze(hold));
+	tx_flow(&self->n, self->tx, 0, 0, 10);
+	ASSERT_TRUE(hold_wait_captured(hold, 10));
+	close(hold);
+	ASSERT_EQ(0, nl_set(&self->nl, c.id, TAPMIG_A_HOLD_MAX_FROZEN_MS, 1));
+	ASSERT_TRUE(nic_wait(&self->n, &t, 10));
+	EXPECT_TRUE(tally_clean(&t));
+	ASSERT_TRUE(busywait(nl_get(&self->nl, c.id, NULL) == -ENOENT));
+}
+
+TEST_F(life, without_a_hold_fd_the_tap_can_be_closed_and_opened)
+{
+	struct tapmig_create c = CREATE();
+	int hold = hold_new(&self->n, &c);
+
+	ASSERT_EQ(0, hold_freeze(hold));
+	nic_close(&self->n);
+	close(hold);
+	if (variant->kind != MACVTAP) {
+		ASSERT_TRUE(busywait(!if_nametoindex(self->n.name)));
+		nic_open(&self->n, variant->kind, 12, 1);
+	} else {
+		self->n.fd[0] = nic_attach(&self->n);
+	}
+	c.id = 0;
+	hold = hold_new(&self->n, &c);
+	EXPECT_EQ(0, hold_freeze(hold));
+}
+
+/* --- the device goes away ----------------------------------------------- */
+
+struct reader {
+	pthread_t thread;
+	int fd;
+	pid_t tid;
+	ssize_t got;
+};
+
+static void *blocked_reader(void *arg)
+{
+	struct reader *r = arg;
+	char buf[2048];
+
+	__atomic_store_n(&r->tid, gettid(), __ATOMIC_RELEASE);
+	r->got = read(r->fd, buf, sizeof(buf));
+	return NULL;
+}
+
+static void reader_start(struct reader *r, int fd)
+{
+	fcntl(fd, F_SETFL, 0);
+	r->fd = fd;
+	r->tid = 0;
+	if (pthread_create(&r->thread, NULL, blocked_reader, r))
+		die("no thread");
+	if (!busywait(__atomic_load_n(&r->tid, __ATOMIC_ACQUIRE) &&
+		      thread_sleeps(r->tid)))
+		die("the reader does not block");
+}
+
+TEST_F(life, a_device_deleted_with_a_blocked_reader_does_not_hang)
+{
+	struct tapmig_create c = CREATE();
+	int hold = hold_new(&self->n, &c);
+	struct reader r = { .got = 1 };
+	struct tapmig_info i;
+	struct pkts p;
+
+	if (variant->kind == MACVTAP)
+		SKIP(return, "macvtap wakes nobody, with and without a hold");
+	ASSERT_EQ(0, hold_freeze(hold));
+	tx_flow(&self->n, self->tx, 0, 0, 100);
+	ASSERT_TRUE(hold_wait_captured(hold, 100));
+	reader_start(&r, self->n.fd[0]);
+	ASSERT_EQ(0, link_del(self->n.name));
+	ASSERT_EQ(0, pthread_join(r.thread, NULL));
+	EXPECT_EQ(-1, r.got);
+	ASSERT_TRUE(hold_wait_state(hold, TAPMIG_STATE_DEAD));
+	ASSERT_TRUE(nl_wait_state(&self->nl, c.id, TAPMIG_STATE_DEAD, NULL));
+	/* Still exportable. */
+	i = info_of(hold);
+	EXPECT_EQ(100, i.held_packets);
+	ASSERT_EQ(0, nl_export(&self->nl, c.id, 0, &p));
+	EXPECT_EQ(100, p.n);
+	EXPECT_EQ(0, hold_commit(hold, TAPMIG_SEQ_FIRST + 49));
+	EXPECT_EQ(50, info_of(hold).held_packets);
+	/* Never thawed into anything again. */
+	EXPECT_EQ(-ENODEV, hold_thaw(hold));
+}
+
+TEST_F(life, a_device_deleted_makes_the_hold_dead_and_exportable)
+{
+	struct tapmig_create c = CREATE();
+	int hold = hold_new(&self->n, &c);
+	struct hold_nl h;
+	struct pkts p;
+
+	ASSERT_EQ(0, hold_freeze(hold));
+	tx_flow(&self->n, self->tx, 0, 0, 100);
+	ASSERT_TRUE(hold_wait_captured(hold, 100));
+	ASSERT_EQ(0, link_del(self->n.name));
+	ASSERT_TRUE(hold_wait_state(hold, TAPMIG_STATE_DEAD));
+	ASSERT_EQ(0, nl_get(&self->nl, c.id, &h));
+	EXPECT_EQ(0, h.v[TAPMIG_A_HOLD_IFINDEX]);
+	ASSERT_EQ(0, nl_export(&self->nl, c.id, 0, &p));
+	EXPECT_EQ(100, p.n);
+	close(hold);
+	ASSERT_TRUE(busywait(nl_get(&self->nl, c.id, NULL) == -ENOENT));
+}
+
+TEST_F(life, an_armed_holds_device_can_be_deleted)
+{
+	struct tapmig_create c = CREATE();
+	int hold = hold_new(&self->n, &c);
+	struct reader r = { .got = 1 };
+
+	if (variant->kind != MACVTAP)
+		reader_start(&r, self->n.fd[0]);
+	ASSERT_EQ(0, link_del(self->n.name));
+	if (variant->kind != MACVTAP)
+		pthread_join(r.thread, NULL);
+	EXPECT_TRUE(hold_wait_state(hold, TAPMIG_STATE_DEAD));
+}
+
+TEST_F(life, a_file_attached_to_another_device_stays_dead_for_the_hold)
+{
+	struct tapmig_create c = CREATE();
+	int hold = hold_new(&self->n, &c), old = self->n.fd[0];
+	struct tally t = {};
+
+	if (variant->kind == MACVTAP)
+		SKIP(return, "a macvtap file has one device only");
+	ASSERT_EQ(0, hold_freeze(hold));
+	tx_flow(&self->n, self->tx, 0, 0, 100);
+	ASSERT_TRUE(hold_wait_captured(hold, 100));
+	ASSERT_EQ(0, link_del(self->n.name));
+	ASSERT_TRUE(hold_wait_state(hold, TAPMIG_STATE_DEAD));
+	/* The same file, another device. */
+	nic_open_named(&self->n, "other", variant->kind, 12, 1);
+	close(self->n.fd[0]);
+	self->n.fd[0] = old;
+	ASSERT_TRUE(busywait(!if_nametoindex("other")));
+	EXPECT_EQ(-ENODEV, hold_thaw(hold));
+	EXPECT_EQ(-ENODEV, hold_freeze(hold));
+	EXPECT_EQ(TAPMIG_STATE_DEAD, info_of(hold).state);
+	EXPECT_EQ(100, info_of(hold).held_packets);
+	close(hold);
+	EXPECT_EQ(0, nic_drain(&self->n, &t));
+}
+
+/*
+ * A tun file keeps the namespace alive in which it was opened, so that the
+ * device is moved to another one, which nothing keeps.
+ */
+static void namespace_dies(struct __test_metadata *_metadata,
+			   FIXTURE_DATA(life) *self, bool close_hold)
+{
+	/* If the hold keeps the namespace, its deadline ends that. */
+	struct tapmig_create c = CREATE(.max_frozen_ms = 1000);
+	struct reader r = { .got = 1 };
+	int home = netns_fd(), other, hold, q;
+
+	netns_new();
+	other = netns_fd();
+	netns_enter(home);
+	close(self->tx);
+	link_netns(self->n.name, other);
+	netns_enter(other);
+	link_up(self->n.name);
+	hold = hold_create(&c);
+	ASSERT_LE(0, hold);
+	self->tx = tx_open(if_nametoindex(self->n.tx_name), TX_BYPASS);
+	for (q = 0; q < self->n.queues; q++) {
+		ASSERT_EQ(0, hold_add(hold, self->n.fd[q], q));
+	}
+	ASSERT_EQ(0, hold_freeze(hold));
+	tx_flow(&self->n, self->tx, 0, 0, 1);
+	ASSERT_TRUE(hold_wait_captured(hold, 1));
+	close(self->tx);
+	netns_enter(home);
+	reader_start(&r, self->n.fd[0]);
+	EXPECT_EQ(1, info_of(hold).held_packets);
+	/* The last that keeps it. */
+	close(other);
+	if (close_hold)
+		close(hold);
+	ASSERT_EQ(0, pthread_join(r.thread, NULL));
+	/* By a thaw, or as the device was gone. */
+	EXPECT_TRUE(r.got == -1 || r.got == FRAME_LEN + self->n.hdr);
+	if (!close_hold && r.got == -1) {
+		ASSERT_TRUE(hold_wait_state(hold, TAPMIG_STATE_DEAD));
+		EXPECT_EQ(1, info_of(hold).held_packets);
+	}
+}
+
+TEST_F(life, a_namespace_deleted_with_a_blocked_reader_does_not_hang)
+{
+	if (variant->kind == MACVTAP)
+		SKIP(return, "macvtap wakes nobody, with and without a hold");
+	namespace_dies(_metadata, self, false);
+}
+
+TEST_F(life, a_hold_whose_namespace_is_left_ends_and_hangs_nobody)
+{
+	if (variant->kind == MACVTAP)
+		SKIP(return, "macvtap wakes nobody, with and without a hold");
+	namespace_dies(_metadata, self, true);
+}
+
+/* --- the queue changes while it is frozen ------------------------------- */
+
+FIXTURE(queues) {
+	struct nic n;
+	int tx;
+	int hold;
+};
+
+FIXTURE_SETUP(queues)
+{
+	netns_new();
+	nic_open(&self->n, TAP, 12, 4);
+	self->tx = tx_open(self->n.tx_ifindex, TX_BYPASS);
+	self->hold = hold_new(&self->n, NULL);
+}
+
+FIXTURE_TEARDOWN(queues)
+{
+}
+
+#define FLOWS	16
+
+static void send_flows(struct nic *n, int tx, __u64 from, int count)
+{
+	int i, f;
+
+	for (i = 0; i < count; i++)
+		for (f = 0; f < FLOWS; f++)
+			tx_flow(n, tx, f, from + i, 1);
+}
+
+/*
+ * When the number of queues has changed, a flow may have changed its queue
+ * also without us: each frame must arrive once, and in order within a queue.
+ */
+struct seen {
+	__u8 count[FLOWS][4096];
+	__u64 last[MAX_NIC_QUEUES][FLOWS];
+	int frames;
+	int disorder;
+};
+
+static void look(struct nic *n, struct seen *s)
+{
+	static struct rx rx;
+	int q;
+
+	for (q = 0; q < n->queues; q++) {
+		while (n->fd[q] >= 0 && nic_read(n, q, &rx) > 0) {
+			if (!rx.ours || rx.flow >= FLOWS || rx.seq >= 4096)
+				continue;
+			s->frames++;
+			s->count[rx.flow][rx.seq]++;
+			if (rx.seq + 1 <= s->last[q][rx.flow])
+				s->disorder++;
+			s->last[q][rx.flow] = rx.seq + 1;
+		}
+	}
+}
+
+static void each_once(struct __test_metadata *_metadata, struct seen *s,
+		      int count)
+{
+	int f, i, bad = 0;
+
+	for (f = 0; f < FLOWS; f++)
+		for (i = 0; i < count; i++)
+			bad += s->count[f][i] != 1;
+	EXPECT_EQ(0, bad);
+	EXPECT_EQ(count * FLOWS, s->frames);
+	EXPECT_EQ(0, s->disorder);
+}
+
+TEST_F(queues, a_queue_detached_while_frozen_leaves_its_frames_to_others)
+{
+	static struct seen s;
+
+	ASSERT_EQ(0, hold_freeze(self->hold));
+	send_flows(&self->n, self->tx, 0, 50);
+	ASSERT_TRUE(hold_wait_captured(self->hold, 50 * FLOWS));
+	nic_set_queue(self->n.fd[2], false);
+	send_flows(&self->n, self->tx, 50, 20);
+	ASSERT_TRUE(hold_wait_captured(self->hold, 70 * FLOWS));
+	ASSERT_EQ(0, hold_thaw_wait(self->hold));
+	look(&self->n, &s);
+	each_once(_metadata, &s, 70);
+	EXPECT_EQ(0, info_of(self->hold).lost);
+	EXPECT_NE(TAPMIG_STATE_DEAD, info_of(self->hold).state);
+}
+
+TEST_F(queues, a_queue_attached_again_while_frozen_loses_nothing)
+{
+	static struct seen s;
+
+	ASSERT_EQ(0, hold_freeze(self->hold));
+	send_flows(&self->n, self->tx, 0, 50);
+	nic_set_queue(self->n.fd[0], false);
+	nic_set_queue(self->n.fd[3], false);
+	send_flows(&self->n, self->tx, 50, 20);
+	nic_set_queue(self->n.fd[3], true);
+	send_flows(&self->n, self->tx, 70, 20);
+	nic_set_queue(self->n.fd[0], true);
+	send_flows(&self->n, self->tx, 90, 20);
+	ASSERT_TRUE(hold_wait_captured(self->hold, 110 * FLOWS));
+	ASSERT_EQ(0, hold_thaw_wait(self->hold));
+	look(&self->n, &s);
+	each_once(_metadata, &s, 110);
+}
+
+TEST_F(queues, txqueuelen_changed_while_frozen_loses_nothing)
+{
+	struct tally t = {};
+	int k;
+
+	ASSERT_EQ(0, hold_freeze(self->hold));
+	for (k = 0; k < 10; k++) {
+		link_txqlen(self->n.name, k & 1 ? 1000 : 50);
+		send_flows(&self->n, self->tx, 20 * k, 20);
+	}
+	ASSERT_TRUE(hold_wait_captured(self->hold, 200 * FLOWS));
+	ASSERT_EQ(0, hold_thaw_wait(self->hold));
+	ASSERT_TRUE(nic_wait(&self->n, &t, 200 * FLOWS));
+	EXPECT_TRUE(tally_clean(&t));
+}
+
+TEST_F(queues, txqueuelen_changed_during_the_backlog_loses_nothing)
+{
+	struct tally t = {};
+	static struct rx rx;
+	int k;
+
+	ASSERT_EQ(0, hold_freeze(self->hold));
+	send_flows(&self->n, self->tx, 0, 500);
+	ASSERT_TRUE(hold_wait_captured(self->hold, 500 * FLOWS));
+	ASSERT_EQ(0, hold_thaw_wait(self->hold));
+	for (k = 0; k < 20; k++) {
+		link_txqlen(self->n.name, k & 1 ? 1000 : 100 + k);
+		if (nic_read(&self->n, k & 3, &rx) > 0)
+			tally_add(&t, rx.flow, rx.seq);
+	}
+	ASSERT_TRUE(nic_wait(&self->n, &t, 500 * FLOWS));
+	EXPECT_TRUE(tally_clean(&t))
+		TH_LOG("gaps %llu repeats %llu, lost %llu", t.gaps, t.repeats,
+		       info_of(self->hold).lost);
+	EXPECT_EQ(0, info_of(self->hold).lost);
+}
+
+/* Detaching a queue purges its ring: that much is lost also without us. */
+TEST_F(queues, a_queue_detached_during_the_backlog_harms_no_other)
+{
+	static struct seen s;
+	int f, i, q, dead = 0;
+	static struct rx rx;
+	int at[FLOWS];
+
+	send_flows(&self->n, self->tx, 0, 1);
+	for (q = 0; q < 4; q++) {
+		while (nic_read(&self->n, q, &rx) > 0)
+			at[rx.flow] = q;
+	}
+	ASSERT_EQ(0, hold_freeze(self->hold));
+	send_flows(&self->n, self->tx, 0, 500);
+	ASSERT_TRUE(hold_wait_captured(self->hold, 500 * FLOWS));
+	ASSERT_EQ(0, hold_thaw_wait(self->hold));
+	nic_set_queue(self->n.fd[1], false);
+	nic_set_queue(self->n.fd[1], true);
+	look(&self->n, &s);
+	EXPECT_EQ(0, s.disorder);
+	for (f = 0; f < FLOWS; f++) {
+		for (i = 0; i < 500; i++) {
+			if (at[f] == 1)
+				dead++;
+			else
+				ASSERT_EQ(1, s.count[f][i]);
+		}
+	}
+	EXPECT_EQ(500 * FLOWS - dead, s.frames);
+	/* And it works on. */
+	memset(&s, 0, sizeof(s));
+	ASSERT_EQ(0, hold_freeze(self->hold));
+	send_flows(&self->n, self->tx, 0, 20);
+	ASSERT_TRUE(hold_wait_captured(self->hold, 520 * FLOWS));
+	ASSERT_EQ(0, hold_thaw_wait(self->hold));
+	look(&self->n, &s);
+	each_once(_metadata, &s, 20);
+}
+
+TEST_F(queues, a_queue_closed_by_its_vmm_is_still_held)
+{
+	static struct seen s;
+
+	ASSERT_EQ(0, hold_freeze(self->hold));
+	send_flows(&self->n, self->tx, 0, 20);
+	close(self->n.fd[3]);
+	self->n.fd[3] = -1;
+	send_flows(&self->n, self->tx, 20, 20);
+	ASSERT_TRUE(hold_wait_captured(self->hold, 40 * FLOWS));
+	ASSERT_EQ(40 * FLOWS, info_of(self->hold).held_packets);
+	look(&self->n, &s);
+	EXPECT_EQ(0, s.frames);
+}
+
+/* --- many, and the module ----------------------------------------------- */
+
+TEST(five_hundred_and_twelve_holds_at_once)
+{
+	struct rlimit rl = { 8192, 8192 };
+	static struct nic n[2];
+	static int fd[512], hold[512];
+	static __u8 count[2][5000], buf[FRAME_LEN];
+	static struct rx rx;
+	__u64 captured = 0, delivered = 0;
+	int i, d, tx, bad = 0;
+	struct nl nl;
+
+	netns_new();
+	ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &rl));
+	nl_open(&nl);
+	/* Two devices of 256 queues, each queue with a hold of its own. */
+	ASSERT_TRUE(nic_open_named(&n[0], "tapa", TAP, 0, 2));
+	ASSERT_TRUE(nic_open_named(&n[1], "tapb", TAP, 0, 2));
+	for (i = 0; i < 512; i++) {
+		fd[i] = i < 4 ? n[i & 1].fd[i >> 1] : nic_attach(&n[i & 1]);
+		hold[i] = hold_create(&CREATE());
+		ASSERT_LE(0, hold[i]);
+		ASSERT_EQ(0, hold_add(hold[i], fd[i], 0));
+	}
+	EXPECT_EQ(512, nl_dump(&nl, NULL, 0));
+	for (i = 0; i < 512; i++) {
+		ASSERT_EQ(0, hold_freeze(hold[i]));
+	}
+	for (d = 0; d < 2; d++) {
+		tx = tx_open(n[d].tx_ifindex, TX_BYPASS);
+		for (i = 0; i < 5000; i++) {
+			frame_udp(&n[d], buf, sizeof(buf), 0, i);
+			/* The source port: a flow each. */
+			buf[34] = i >> 8;
+			buf[35] = i;
+			ASSERT_EQ(0, tx_send(tx, buf, sizeof(buf)));
+		}
+	}
+	ASSERT_TRUE(busywait(({
+		captured = 0;
+		for (i = 0; i < 512; i++)
+			captured += info_of(hold[i]).captured;
+		captured == 10000;
+	})));
+	for (i = 0; i < 512; i++) {
+		if (i & 2) {
+			ASSERT_EQ(0, hold_thaw_wait(hold[i]));
+			delivered += info_of(hold[i]).delivered;
+		} else {
+			close(hold[i]);
+		}
+	}
+	EXPECT_TRUE(busywait(nl_dump(&nl, NULL, 0) == 256));
+	EXPECT_LT(2000, delivered);
+	for (i = 0; i < 512; i++) {
+		d = i & 1;
+		n[d].fd[0] = fd[i];
+		while (nic_read(&n[d], 0, &rx) > 0) {
+			if (rx.ours && rx.seq < 5000)
+				count[d][rx.seq]++;
+		}
+	}
+	for (i = 0; i < 5000; i++)
+		bad += (count[0][i] != 1) + (count[1][i] != 1);
+	EXPECT_EQ(0, bad);
+}
+
+static int try_rmmod(void)
+{
+	return syscall(__NR_delete_module, "tapmig", O_NONBLOCK) ? -errno : 0;
+}
+
+TEST(rmmod_is_refused_while_holds_exist)
+{
+	struct tapmig_create c = CREATE(.max_frozen_ms = 60000);
+	struct nic n;
+	struct nl nl;
+	int hold;
+
+	netns_new();
+	nic_open(&n, TAP, 0, 1);
+	hold = hold_new(&n, &c);
+	EXPECT_GT(0, try_rmmod());
+	ASSERT_EQ(0, hold_freeze_flags(hold, TAPMIG_FREEZE_DETACHED));
+	EXPECT_GT(0, try_rmmod());
+	/* No file refers to it any more. */
+	close(hold);
+	EXPECT_GT(0, try_rmmod());
+	nl_open(&nl);
+	ASSERT_EQ(0, nl_get(&nl, c.id, NULL));
+	ASSERT_EQ(0, nl_hold_cmd(&nl, TAPMIG_CMD_HOLD_DISCARD, c.id));
+	ASSERT_TRUE(busywait(nl_get(&nl, c.id, NULL) == -ENOENT));
+}
+
+TEST_HARNESS_MAIN
