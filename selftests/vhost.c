@@ -1,0 +1,397 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * vhost-net as the reader, driven through /dev/vhost-net with a virtqueue in
+ * the memory of this process.
+ */
+#include "lib.h"
+
+#include <fcntl.h>
+#include <linux/vhost.h>
+#include <linux/virtio_config.h>
+#include <linux/virtio_ring.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+
+#include "kselftest_harness.h"
+
+#define VQ_NUM		1024
+#define VQ_BUF		2048
+/* How many packets vhost-net takes out of a ring at once. */
+#define BATCH		64
+
+struct vq {
+	int vhost;
+	int kick;
+	int call;
+	struct vhost_memory *table;
+	struct vring_desc *desc;
+	struct vring_avail *avail;
+	struct vring_used *used;
+	__u8 *bufs;
+	size_t size;
+	__u16 posted;
+	__u16 seen;
+};
+
+static void vq_ioctl(struct vq *vq, unsigned long cmd, void *arg)
+{
+	if (ioctl(vq->vhost, cmd, arg))
+		die("vhost ioctl %#lx", cmd);
+}
+
+/* False where there is no vhost-net. */
+static bool vq_open(struct vq *vq)
+{
+	struct vhost_vring_state num = { .index = 0, .num = VQ_NUM };
+	struct vhost_vring_state base = { .index = 0 };
+	__u64 features = 1ULL << VIRTIO_F_VERSION_1;
+	struct vhost_vring_addr addr = { .index = 0 };
+	struct vhost_vring_file file = { .index = 0 };
+	__u8 *mem;
+
+	memset(vq, 0, sizeof(*vq));
+	/* Without udev nobody makes the node that would load it. */
+	if (access("/dev/vhost-net", F_OK) && system("modprobe -q vhost_net"))
+		return false;
+	vq->vhost = open("/dev/vhost-net", O_RDWR | O_CLOEXEC);
+	if (vq->vhost < 0)
+		return false;
+	vq->size = 64 * 1024 + VQ_NUM * VQ_BUF;
+	mem = mmap(NULL, vq->size, PROT_READ | PROT_WRITE,
+		   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (mem == MAP_FAILED)
+		die("no memory for a virtqueue");
+	vq->desc = (void *)mem;
+	vq->avail = (void *)(mem + 16 * 1024);
+	vq->used = (void *)(mem + 32 * 1024);
+	vq->bufs = mem + 64 * 1024;
+	vq_ioctl(vq, VHOST_SET_OWNER, NULL);
+	vq_ioctl(vq, VHOST_SET_FEATURES, &features);
+	vq->table = calloc(1, sizeof(*vq->table) +
+			      sizeof(struct vhost_memory_region));
+	vq->table->nregions = 1;
+	vq->table->regions[0] = (struct vhost_memory_region) {
+		.guest_phys_addr = (uintptr_t)mem,
+		.userspace_addr = (uintptr_t)mem,
+		.memory_size = vq->size,
+	};
+	vq_ioctl(vq, VHOST_SET_MEM_TABLE, vq->table);
+	vq_ioctl(vq, VHOST_SET_VRING_NUM, &num);
+	vq_ioctl(vq, VHOST_SET_VRING_BASE, &base);
+	addr.desc_user_addr = (uintptr_t)vq->desc;
+	addr.avail_user_addr = (uintptr_t)vq->avail;
+	addr.used_user_addr = (uintptr_t)vq->used;
+	vq_ioctl(vq, VHOST_SET_VRING_ADDR, &addr);
+	vq->kick = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	vq->call = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	file.fd = vq->kick;
+	vq_ioctl(vq, VHOST_SET_VRING_KICK, &file);
+	file.fd = vq->call;
+	vq_ioctl(vq, VHOST_SET_VRING_CALL, &file);
+	return true;
+}
+
+/* Start (@fd is a queue) or stop (-1). */
+static void vq_backend(struct vq *vq, int fd)
+{
+	struct vhost_vring_file file = { .index = 0, .fd = fd };
+
+	vq_ioctl(vq, VHOST_NET_SET_BACKEND, &file);
+}
+
+/* Wait until its worker has nothing to do: as a side effect of this ioctl. */
+static void vq_flush(struct vq *vq)
+{
+	vq_ioctl(vq, VHOST_SET_MEM_TABLE, vq->table);
+}
+
+static void vq_post(struct vq *vq, int n)
+{
+	__u64 one = 1;
+
+	while (n--) {
+		__u16 i = vq->posted++ % VQ_NUM;
+
+		vq->desc[i] = (struct vring_desc) {
+			.addr = (uintptr_t)(vq->bufs + i * VQ_BUF),
+			.len = VQ_BUF,
+			.flags = VRING_DESC_F_WRITE,
+		};
+		vq->avail->ring[i] = i;
+		__atomic_store_n(&vq->avail->idx, vq->posted,
+				 __ATOMIC_RELEASE);
+	}
+	if (write(vq->kick, &one, sizeof(one)) != sizeof(one))
+		die("cannot kick");
+}
+
+/* Take what has been used; each buffer is posted again if @again. */
+static int vq_take(struct vq *vq, struct nic *n, struct tally *t, bool again)
+{
+	__u16 idx = __atomic_load_n(&vq->used->idx, __ATOMIC_ACQUIRE);
+	int count = 0;
+
+	while (vq->seen != idx) {
+		struct vring_used_elem *e;
+		__u32 flow;
+		__u64 seq;
+
+		e = &vq->used->ring[vq->seen++ % VQ_NUM];
+		if (frame_parse(n, vq->bufs + e->id * VQ_BUF + n->hdr,
+				e->len - n->hdr, &flow, &seq))
+			tally_add(t, flow, seq);
+		else
+			t->strange++;
+		count++;
+	}
+	if (again && count)
+		vq_post(vq, count);
+	return count;
+}
+
+static bool vq_wait(struct vq *vq, struct nic *n, struct tally *t,
+		    __u64 total, bool again)
+{
+	struct pollfd p = { .fd = vq->call, .events = POLLIN };
+	int64_t end = now_ms() + WAIT_MS;
+	__u64 v;
+
+	for (;;) {
+		if (read(vq->call, &v, sizeof(v)) < 0 && errno != EAGAIN)
+			die("cannot read the call eventfd");
+		vq_take(vq, n, t, again);
+		if (t->got + t->strange >= total)
+			return true;
+		if (now_ms() > end || poll(&p, 1, WAIT_MS) <= 0)
+			return false;
+	}
+}
+
+FIXTURE(vhost) {
+	struct nic n;
+	struct vq vq;
+	struct nl nl;
+	int tx;
+	int hold;
+};
+
+FIXTURE_VARIANT(vhost) {
+	enum nic_kind kind;
+};
+
+FIXTURE_VARIANT_ADD(vhost, tap) { .kind = TAP };
+FIXTURE_VARIANT_ADD(vhost, tun) { .kind = TUN };
+FIXTURE_VARIANT_ADD(vhost, macvtap) { .kind = MACVTAP };
+
+FIXTURE_SETUP(vhost)
+{
+	netns_new();
+	nic_open(&self->n, variant->kind, 12, 1);
+	nl_open(&self->nl);
+	self->tx = tx_open(self->n.tx_ifindex, TX_BYPASS);
+	if (!vq_open(&self->vq))
+		SKIP(return, "no vhost-net");
+	self->hold = hold_new(&self->n, NULL);
+}
+
+FIXTURE_TEARDOWN(vhost)
+{
+}
+
+TEST_F(vhost, an_armed_hold_is_not_noticed)
+{
+	struct tally t = {};
+	int k;
+
+	vq_post(&self->vq, 200);
+	vq_backend(&self->vq, self->n.fd[0]);
+	for (k = 0; k < 10; k++) {
+		tx_flow(&self->n, self->tx, 0, 100 * k, 100);
+		ASSERT_TRUE(vq_wait(&self->vq, &self->n, &t, 100 * (k + 1),
+				    true));
+	}
+	EXPECT_TRUE(tally_clean(&t));
+}
+
+TEST_F(vhost, a_frozen_queue_shows_it_nothing)
+{
+	struct tally t = {};
+
+	vq_post(&self->vq, 50);
+	vq_backend(&self->vq, self->n.fd[0]);
+	tx_flow(&self->n, self->tx, 0, 0, 20);
+	ASSERT_TRUE(vq_wait(&self->vq, &self->n, &t, 20, false));
+	vq_flush(&self->vq);
+	ASSERT_EQ(0, hold_freeze(self->hold));
+	tx_flow(&self->n, self->tx, 0, 20, 300);
+	ASSERT_TRUE(hold_wait_captured(self->hold, 300));
+	/* Even when it looks. */
+	vq_post(&self->vq, 400);
+	vq_flush(&self->vq);
+	EXPECT_EQ(0, vq_take(&self->vq, &self->n, &t, false));
+	EXPECT_EQ(300, info_of(self->hold).held_packets);
+	ASSERT_EQ(0, hold_thaw(self->hold));
+	tx_flow(&self->n, self->tx, 0, 320, 50);
+	ASSERT_TRUE(vq_wait(&self->vq, &self->n, &t, 370, false));
+	EXPECT_TRUE(tally_clean(&t));
+}
+
+/* Let it take a batch of which it can deliver one packet only. */
+static void take_batch(struct __test_metadata *_metadata,
+		       FIXTURE_DATA(vhost) *self, struct tally *t)
+{
+	tx_flow(&self->n, self->tx, 0, 0, 100);
+	/* All are there before it looks. */
+	ASSERT_TRUE(nic_poll(&self->n, WAIT_MS));
+	vq_post(&self->vq, 1);
+	vq_backend(&self->vq, self->n.fd[0]);
+	ASSERT_TRUE(vq_wait(&self->vq, &self->n, t, 1, false));
+	vq_flush(&self->vq);
+}
+
+TEST_F(vhost, a_batch_given_back_to_a_frozen_queue_is_exported_first)
+{
+	struct tally t = {};
+	struct pkts p;
+	__u32 flow;
+	__u64 seq;
+	int i;
+
+	take_batch(_metadata, self, &t);
+	ASSERT_EQ(0, hold_freeze(self->hold));
+	/* Else the test is of nothing. */
+	ASSERT_EQ(100 - BATCH, info_of(self->hold).captured);
+	tx_flow(&self->n, self->tx, 0, 100, 10);
+	ASSERT_TRUE(hold_wait_captured(self->hold, 110 - BATCH));
+	/* Nobody is woken by this. */
+	vq_backend(&self->vq, -1);
+	ASSERT_EQ(0, nl_export(&self->nl, info_of(self->hold).id, 0, &p));
+	ASSERT_EQ(109, p.n);
+	for (i = 0; i < p.n; i++) {
+		ASSERT_TRUE(frame_parse(&self->n, p.v[i].data, p.v[i].len,
+					&flow, &seq));
+		EXPECT_EQ(i + 1, seq);
+		EXPECT_EQ(i >= BATCH - 1, p.v[i].seq >= TAPMIG_SEQ_FIRST);
+		if (i) {
+			EXPECT_LT(p.v[i - 1].seq, p.v[i].seq);
+		}
+	}
+	EXPECT_EQ(TAPMIG_SEQ_FIRST, p.v[BATCH - 1].seq);
+	ASSERT_EQ(0, hold_thaw_wait(self->hold));
+	ASSERT_TRUE(nic_wait(&self->n, &t, 110));
+	EXPECT_TRUE(tally_clean(&t));
+}
+
+TEST_F(vhost, a_batch_given_back_to_a_frozen_queue_is_thawed_first)
+{
+	struct tally t = {};
+	int k;
+
+	take_batch(_metadata, self, &t);
+	ASSERT_EQ(0, hold_freeze(self->hold));
+	ASSERT_EQ(100 - BATCH, info_of(self->hold).captured);
+	/* No more at once than a veth pair takes. */
+	for (k = 1; k <= 5; k++) {
+		tx_flow(&self->n, self->tx, 0, 400 * k - 300, 400);
+		ASSERT_TRUE(hold_wait_captured(self->hold, 100 - BATCH +
+					       400 * k));
+	}
+	vq_backend(&self->vq, -1);
+	ASSERT_EQ(0, hold_thaw_wait(self->hold));
+	tx_flow(&self->n, self->tx, 0, 2100, 10);
+	ASSERT_TRUE(nic_wait(&self->n, &t, 2110));
+	EXPECT_TRUE(tally_clean(&t));
+}
+
+TEST_F(vhost, a_batch_given_back_before_new_frames_come_keeps_its_place)
+{
+	struct tally t = {};
+
+	take_batch(_metadata, self, &t);
+	ASSERT_EQ(0, hold_freeze(self->hold));
+	vq_backend(&self->vq, -1);
+	/* It is in the ring now, and this brings the hook to look there. */
+	tx_flow(&self->n, self->tx, 0, 100, 50);
+	ASSERT_TRUE(hold_wait_captured(self->hold, 149));
+	ASSERT_EQ(0, hold_thaw_wait(self->hold));
+	ASSERT_TRUE(nic_wait(&self->n, &t, 150));
+	EXPECT_TRUE(tally_clean(&t));
+}
+
+TEST_F(vhost, prepare_saves_the_batch_when_the_ring_is_full)
+{
+	struct tally t = {};
+	__u8 buf[FRAME_LEN];
+	__u64 seq = 100;
+
+	if (variant->kind == MACVTAP)
+		SKIP(return, "a veth pair does not say what was dropped");
+	take_batch(_metadata, self, &t);
+	/* Until there is no room for one more. */
+	for (;;) {
+		frame_udp(&self->n, buf, sizeof(buf), 0, seq);
+		if (tx_send(self->tx, buf, sizeof(buf)))
+			break;
+		seq++;
+	}
+	ASSERT_LT(variant->kind == TUN ? 500 : 1000, seq);
+	/* As QEMU does it. */
+	ASSERT_EQ(0, hold_prepare(self->hold, 0));
+	vq_backend(&self->vq, -1);
+	ASSERT_EQ(0, hold_freeze(self->hold));
+	EXPECT_EQ(seq - 1, info_of(self->hold).captured);
+	tx_flow(&self->n, self->tx, 0, seq, 100);
+	ASSERT_TRUE(hold_wait_captured(self->hold, seq + 99));
+	ASSERT_EQ(0, hold_thaw_wait(self->hold));
+	ASSERT_TRUE(nic_wait(&self->n, &t, seq + 100));
+	EXPECT_TRUE(tally_clean(&t))
+		TH_LOG("gaps %llu", t.gaps);
+}
+
+TEST_F(vhost, it_starts_on_a_thawed_backlog)
+{
+	struct tally t = {};
+	int k;
+
+	ASSERT_EQ(0, hold_freeze(self->hold));
+	for (k = 1; k <= 10; k++) {
+		tx_flow(&self->n, self->tx, 0, 300 * (k - 1), 300);
+		ASSERT_TRUE(hold_wait_captured(self->hold, 300 * k));
+	}
+	ASSERT_EQ(0, hold_thaw_wait(self->hold));
+	vq_post(&self->vq, 500);
+	vq_backend(&self->vq, self->n.fd[0]);
+	ASSERT_TRUE(vq_wait(&self->vq, &self->n, &t, 3000, true));
+	tx_flow(&self->n, self->tx, 0, 3000, 200);
+	ASSERT_TRUE(vq_wait(&self->vq, &self->n, &t, 3200, true));
+	EXPECT_TRUE(tally_clean(&t));
+}
+
+TEST_F(vhost, stop_freeze_thaw_start_many_times_loses_nothing)
+{
+	struct tally t = {};
+	__u64 seq = 0;
+	int k;
+
+	vq_post(&self->vq, 300);
+	for (k = 0; k < 50; k++) {
+		vq_backend(&self->vq, self->n.fd[0]);
+		tx_flow(&self->n, self->tx, 0, seq, 70);
+		seq += 70;
+		ASSERT_EQ(0, hold_prepare(self->hold, 2000));
+		vq_backend(&self->vq, -1);
+		ASSERT_EQ(0, hold_freeze(self->hold));
+		tx_flow(&self->n, self->tx, 0, seq, 30);
+		seq += 30;
+		/* What the guest does not have yet is held. */
+		vq_take(&self->vq, &self->n, &t, true);
+		ASSERT_TRUE(busywait(info_of(self->hold).held_packets ==
+				     seq - t.got));
+		ASSERT_EQ(0, hold_thaw_wait(self->hold));
+	}
+	vq_backend(&self->vq, self->n.fd[0]);
+	ASSERT_TRUE(vq_wait(&self->vq, &self->n, &t, seq, true));
+	EXPECT_TRUE(tally_clean(&t));
+}
+
+TEST_HARNESS_MAIN
