@@ -411,6 +411,7 @@ static void tapmig_hold_free_packets(struct tapmig_hold *h)
 			     h->captured.bytes + h->imports.bytes +
 			     h->late.bytes);
 	list_for_each_entry(q, &h->queues, node) {
+		tapmig_list_splice(&q->out, &q->front);
 		tapmig_hold_uncharge(h, q->out.count, q->out.bytes);
 		n += tapmig_list_free(&q->out);
 	}
@@ -580,6 +581,11 @@ void tapmig_hold_restore_rings(struct tapmig_hold *h)
 	if (h->gone || h->prepared || (h->state != TAPMIG_STATE_ARMED &&
 				       h->state != TAPMIG_STATE_LIVE))
 		return;
+	list_for_each_entry(q, &h->queues, node) {
+		/* Its device is resizing it; this comes again after that. */
+		if (q->frozen)
+			return;
+	}
 	list_for_each_entry(q, &h->queues, node)
 		done &= tapmig_queue_restore(q);
 	if (!h->owners && h->state == TAPMIG_STATE_ARMED &&
@@ -940,6 +946,20 @@ unlock:
 	return err;
 }
 
+/* What came during a resize and was settled belongs behind what is in @out. */
+static void tapmig_captured_to_queues(struct tapmig_hold *h)
+{
+	struct tapmig_queue *q;
+	struct tapmig_pkt *p;
+
+	tapmig_hold_settle(h);
+	h->seek_hint = NULL;
+	while ((p = tapmig_list_pop(&h->captured))) {
+		q = tapmig_queue_by_index(h, p->queue);
+		tapmig_list_add_tail(&q->out, p);
+	}
+}
+
 /**
  * tapmig_hold_freeze - from now on all packets are held
  * @h: the hold
@@ -974,6 +994,7 @@ int tapmig_hold_freeze(struct tapmig_hold *h, bool detached,
 		}
 	}
 
+	tapmig_captured_to_queues(h);
 	tapmig_import_reset(h);
 	h->flags &= ~TAPMIG_HOLD_FLAGS_DUE;
 	if (detached)
@@ -1063,9 +1084,9 @@ int tapmig_hold_commit(struct tapmig_hold *h, u64 seq,
 	int err = 0;
 
 	mutex_lock(&h->lock);
-	if (h->state != TAPMIG_STATE_FROZEN && h->state != TAPMIG_STATE_DEAD) {
-		tapmig_hold_refuse(h, extack);
-		err = -EBUSY;
+	if (h->gone || (h->state != TAPMIG_STATE_FROZEN &&
+			h->state != TAPMIG_STATE_DEAD)) {
+		err = tapmig_hold_refuse(h, extack);
 		goto unlock;
 	}
 	tapmig_hold_settle(h);
@@ -1300,6 +1321,7 @@ void tapmig_after_resize(struct tapmig_hold *h)
 
 	if (h->state != TAPMIG_STATE_ARMED && h->state != TAPMIG_STATE_LIVE)
 		return;
+	tapmig_captured_to_queues(h);
 	list_for_each_entry(q, &h->queues, node) {
 		tapmig_queue_handover(q, &ho);
 		if (h->prepared)

@@ -165,7 +165,8 @@ static inline void tapmig_list_splice(struct tapmig_list *to,
  * @grown: array that we gave the ring and that is larger than the device
  *	wants; hold->lock. Only compared with, never followed.
  * @want_entries: entries that the ring had when we first enlarged it
- * @out: what the hand-over is going to put into the ring
+ * @out: what the hand-over is going to put into the ring; hold->lock
+ * @front: what vhost-net gave back meanwhile, to go before that; hold->lock
  */
 struct tapmig_queue {
 	struct tapmig_hold *hold;
@@ -186,6 +187,7 @@ struct tapmig_queue {
 	void **grown;
 	int want_entries;
 	struct tapmig_list out;
+	struct tapmig_list front;
 };
 
 /**
@@ -498,6 +500,7 @@ void tapmig_queue_wake(struct tapmig_queue *q);
 u32 tapmig_queue_produce(struct tapmig_queue *q, struct tapmig_list *l,
 			 u32 max_entries);
 void tapmig_queues_map(struct tapmig_hold *h);
+struct tapmig_queue *tapmig_queue_by_index(struct tapmig_hold *h, u16 index);
 struct tapmig_queue *tapmig_queue_select(struct tapmig_hold *h,
 					 struct sk_buff *skb);
 int tapmig_queue_adapt(struct tapmig_hold *h, struct tapmig_pkt *p,
@@ -542,6 +545,9 @@ struct tapmig_meta {
 #define TAPMIG_MAX_SEGMENTS	8192
 
 int tapmig_meta_get(const struct tapmig_pkt *p, struct tapmig_meta *m);
+bool tapmig_meta_importable(const struct tapmig_pkt *p,
+			    const struct tapmig_meta *m);
+void tapmig_pkt_make_plain(struct tapmig_pkt *p);
 struct sk_buff *tapmig_skb_alloc(u32 len, u32 linear);
 int tapmig_skb_finish(struct sk_buff *skb, u32 link_type,
 		      const struct tapmig_meta *m, struct tapmig_list *out,

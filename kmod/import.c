@@ -12,7 +12,7 @@
 #define TAPMIG_LATE_RETRY	msecs_to_jiffies(10)
 
 /* Most numbers to remember: what an honest peer never reaches. */
-#define TAPMIG_SEEN_MAX(h)	(8ULL * (h)->max_packets + 1048576)
+#define TAPMIG_SEEN_MAX(h)	(8ULL * (h)->max_packets + 65536)
 
 /**
  * tapmig_import_reset - forget all that was imported
@@ -234,6 +234,9 @@ static int tapmig_import_mark(struct tapmig_hold *h, u64 seq, u16 sub)
 {
 	void *old;
 
+	old = xa_load(&h->seen, seq);
+	if (sub > (old ? xa_to_value(old) : 0))
+		return -EINVAL;
 	if (h->seen_count > TAPMIG_SEEN_MAX(h))
 		return -ENOBUFS;
 	old = xa_store(&h->seen, seq, xa_mk_value(sub + 1), GFP_KERNEL);
@@ -323,10 +326,12 @@ int tapmig_import_packets(struct tapmig_hold *h, struct tapmig_list *pkts,
 	while ((p = pkts->head)) {
 		if (!tapmig_import_seen(h, p->seq, p->sub)) {
 			err = tapmig_import_mark(h, p->seq, p->sub);
-			if (err) {
+			if (err == -EINVAL)
+				NL_SET_ERR_MSG(extack, "the segments of a packet are out of order");
+			if (err == -ENOBUFS)
 				NL_SET_ERR_MSG(extack, "too many numbers to remember");
+			if (err)
 				goto unmark;
-			}
 			tapmig_list_pop(pkts);
 			tapmig_import_estimate(p);
 			tapmig_list_add_tail(&take, p);

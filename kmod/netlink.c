@@ -564,6 +564,7 @@ struct tapmig_nl_export {
 	u64 prev;
 	u32 offset;
 	u16 sub;
+	bool low;
 };
 
 /**
@@ -745,12 +746,32 @@ cancel:
 }
 
 /**
+ * tapmig_nl_export_low() - first packet that was given back and not exported
+ * @h: the hold
+ *
+ * vhost-net may give packets back after those that came later were exported.
+ * Their numbers are below all others, so that nobody would ask for them.
+ *
+ * Return: the packet, or NULL.
+ */
+static struct tapmig_pkt *tapmig_nl_export_low(struct tapmig_hold *h)
+{
+	struct tapmig_pkt *p;
+
+	for (p = h->captured.head; p && p->seq < TAPMIG_SEQ_FIRST; p = p->next)
+		if (!(p->flags & TAPMIG_PKT_EXPORTED))
+			return p;
+	return NULL;
+}
+
+/**
  * tapmig_nl_export_next() - packet at the cursor of an export
  * @ctx: dump; the cursor is moved to the packet
  * @m: what goes along with the packet
  * @extack: set on failure
  *
- * A packet whose GSO type cannot be expressed is replaced by its segments.
+ * A packet whose GSO type cannot be expressed is replaced by its segments, and
+ * one with offloads that no host would take loses them.
  *
  * Return: the packet; NULL: no more; ERR_PTR(-ENOMEM).
  */
@@ -763,13 +784,22 @@ static struct tapmig_pkt *tapmig_nl_export_next(struct tapmig_nl_export *ctx,
 	struct tapmig_pkt *p;
 	int err;
 
-	while ((p = tapmig_captured_seek(h, ctx->seq, ctx->sub))) {
+	for (;;) {
+		p = tapmig_captured_seek(h, ctx->seq, ctx->sub);
+		if (ctx->low && p && p->seq >= TAPMIG_SEQ_FIRST)
+			return NULL;
+		if (!p && !ctx->low)
+			p = tapmig_nl_export_low(h);
+		if (!p)
+			return NULL;
+		ctx->low |= p->seq < ctx->seq;
 		if (p->seq != ctx->seq || p->sub != ctx->sub) {
 			ctx->seq = p->seq;
 			ctx->sub = p->sub;
 			ctx->offset = 0;
 		}
-		if (!tapmig_meta_get(p, m))
+		err = tapmig_meta_get(p, m);
+		if (!err && tapmig_meta_importable(p, m))
 			return p;
 
 		err = tapmig_skb_segment(tapmig_pkt_skb(p), &segs);
@@ -783,13 +813,9 @@ static struct tapmig_pkt *tapmig_nl_export_next(struct tapmig_nl_export *ctx,
 				       "no memory to segment a GSO packet");
 			return ERR_PTR(-ENOMEM);
 		}
-		/* Only its own host can do anything with it. */
-		h->counts.lost++;
-		trace_tapmig_drop(h, p, "cannot be exported");
-		ctx->prev = p->seq;
-		ctx->sub++;
+		/* Neither could its own host make sense of it. */
+		tapmig_pkt_make_plain(p);
 	}
-	return NULL;
 }
 
 /**
@@ -1170,6 +1196,14 @@ static int tapmig_nl_import(struct tapmig_nl_import *im,
 		err = tapmig_nl_import_chunk(im, attr);
 		if (err)
 			goto undo;
+		/* They may be segments of less; not to be made in vain. */
+		if (im->list.count > h->max_packets ||
+		    im->list.bytes > h->max_bytes) {
+			NL_SET_ERR_MSG_ATTR(im->extack, attr,
+					    "the hold has no room for these packets");
+			err = -ENOBUFS;
+			goto undo;
+		}
 		cond_resched();
 	}
 	if (im->cur.skb && !im->cur_old) {

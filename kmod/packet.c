@@ -638,7 +638,9 @@ static int tapmig_offload_gso(const struct sk_buff *skb,
 				  FLOW_DIS_ENCAPSULATION) ||
 	    keys.basic.ip_proto != (tcp ? IPPROTO_TCP : IPPROTO_UDP) ||
 	    !((v4 && keys.basic.n_proto == htons(ETH_P_IP)) ||
-	      (v6 && keys.basic.n_proto == htons(ETH_P_IPV6)))) {
+	      (v6 && keys.basic.n_proto == htons(ETH_P_IPV6))) ||
+	    (!skb_network_offset(skb) &&
+	     skb->protocol != keys.basic.n_proto)) {
 		NL_SET_ERR_MSG(extack,
 			       "virtio-net header: GSO type does not match the frame");
 		return -EINVAL;
@@ -679,6 +681,50 @@ static int tapmig_offload_gso(const struct sk_buff *skb,
 	if (o->segs == 1)
 		o->type = VIRTIO_NET_HDR_GSO_NONE;
 	return 0;
+}
+
+/**
+ * tapmig_meta_importable() - would another host take a packet
+ * @p: the packet
+ * @m: what tapmig_meta_get() says of it
+ *
+ * A guest can send frames with offloads that nobody checks on their way to
+ * another guest.
+ *
+ * Return: true if so.
+ */
+bool tapmig_meta_importable(const struct tapmig_pkt *p,
+			    const struct tapmig_meta *m)
+{
+	struct tapmig_offload o = {};
+	struct sk_buff *skb;
+	u32 thoff;
+
+	if (!m->has_vnet)
+		return true;
+	skb = tapmig_pkt_skb(p);
+	return !tapmig_offload_csum(skb, &m->vnet, &o, NULL) &&
+	       !tapmig_offload_gso(skb, &m->vnet, &o, &thoff, NULL);
+}
+
+/**
+ * tapmig_pkt_make_plain() - leave nothing to offload in a packet
+ * @p: the packet, an skb
+ */
+void tapmig_pkt_make_plain(struct tapmig_pkt *p)
+{
+	struct sk_buff *skb = tapmig_pkt_skb(p);
+	int start;
+
+	skb_gso_reset(skb);
+	if (skb->ip_summed == CHECKSUM_PARTIAL) {
+		start = skb_checksum_start_offset(skb);
+		if (start >= 0 &&
+		    pskb_may_pull(skb, start + skb->csum_offset +
+				       sizeof(__sum16)))
+			skb_checksum_help(skb);
+	}
+	skb->ip_summed = CHECKSUM_NONE;
 }
 
 /**
@@ -897,6 +943,7 @@ int tapmig_skb_segment(struct sk_buff *skb, struct tapmig_list *out)
 	struct tapmig_pkt saved = *tapmig_pkt_of_skb(skb);
 	struct sk_buff *segs, *seg, *next;
 	struct tapmig_list list = {};
+	u8 ip_summed = skb->ip_summed;
 	struct tapmig_pkt *p;
 	unsigned int n = 0;
 	int err;
@@ -904,13 +951,16 @@ int tapmig_skb_segment(struct sk_buff *skb, struct tapmig_list *out)
 	if (!skb_is_gso(skb) || saved.subs)
 		return -EINVAL;
 	err = tapmig_gso_prepare(skb);
-	if (err)
+	if (err) {
+		skb->ip_summed = ip_summed;
 		return err;
+	}
 
 	skb->dev = tapmig_borrow_dev();
 	segs = skb_gso_segment(skb, 0);
 	skb->dev = NULL;
 	*tapmig_pkt_of_skb(skb) = saved;
+	skb->ip_summed = ip_summed;
 	if (IS_ERR(segs))
 		return PTR_ERR(segs);
 	/* Without any feature there is nothing that needs no segmentation. */
@@ -939,6 +989,7 @@ int tapmig_skb_segment(struct sk_buff *skb, struct tapmig_list *out)
 		p->queue = saved.queue;
 		p->sub = list.count;
 		p->subs = n;
+		p->flags |= saved.flags & TAPMIG_PKT_EXPORTED;
 		tapmig_list_add_tail(&list, p);
 		tapmig_pkt_scrub(p);
 	}

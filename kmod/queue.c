@@ -475,14 +475,30 @@ void tapmig_queue_before_resize(struct tapmig_queue *q)
 	spin_unlock_bh(&r->consumer_lock);
 }
 
+/**
+ * tapmig_queue_by_index - the queue to which its owner gave an index
+ * @h: the hold
+ * @index: the index
+ *
+ * Return: the queue, or NULL.
+ */
+struct tapmig_queue *tapmig_queue_by_index(struct tapmig_hold *h, u16 index)
+{
+	struct tapmig_queue *q;
+
+	list_for_each_entry(q, &h->queues, node)
+		if (q->index == index)
+			return q;
+	return NULL;
+}
+
 /*
- * Take all fresh packets: those of @q to @l, those of other queues, which are
- * still frozen, to what is to be put into their rings. Those that vhost-net
- * gave back in this moment are older than all and go to @front.
+ * Give all fresh packets to their queues: those of @q to @l, which may be its
+ * own list or another, those of queues that are still frozen to theirs. What
+ * vhost-net gave back in this moment is older than all.
  */
 static void tapmig_queue_take_fresh(struct tapmig_queue *q,
-				    struct tapmig_list *l,
-				    struct tapmig_list *front)
+				    struct tapmig_list *l)
 {
 	struct tapmig_hold *h = q->hold;
 	struct tapmig_queue *to = q;
@@ -497,15 +513,11 @@ static void tapmig_queue_take_fresh(struct tapmig_queue *q,
 
 	while ((p = tapmig_list_pop(&fresh))) {
 		if (to->index != p->queue)
-			list_for_each_entry(to, &h->queues, node)
-				if (to->index == p->queue)
-					break;
-		if (to != q)
-			tapmig_list_add_tail(&to->out, p);
-		else if (p->seq < TAPMIG_SEQ_FIRST)
-			tapmig_list_add_tail(front, p);
+			to = tapmig_queue_by_index(h, p->queue);
+		if (p->seq < TAPMIG_SEQ_FIRST)
+			tapmig_list_add_tail(&to->front, p);
 		else
-			tapmig_list_add_tail(l, p);
+			tapmig_list_add_tail(to == q ? l : &to->out, p);
 	}
 }
 
@@ -571,9 +583,9 @@ static void tapmig_array_add_front(struct tapmig_array *a,
  */
 void tapmig_queue_handover(struct tapmig_queue *q, struct tapmig_handover *ho)
 {
-	struct tapmig_list more = {}, front = {};
 	struct tapmig_hold *h = q->hold;
 	struct ptr_ring *r = q->ring;
+	struct tapmig_list more = {};
 	struct tapmig_array a = {};
 	int want, tries = 0;
 	bool done = false;
@@ -590,9 +602,8 @@ void tapmig_queue_handover(struct tapmig_queue *q, struct tapmig_handover *ho)
 		/* Outside the locks as long as there is much. */
 		do {
 			tapmig_queue_drain(q);
-			tapmig_queue_take_fresh(q, &more, &front);
-			tapmig_list_splice(&q->out, &more);
-			size = a.n + q->out.count + front.count +
+			tapmig_queue_take_fresh(q, &q->out);
+			size = a.n + q->out.count + q->front.count +
 			       2 * TAPMIG_LOCKED_PACKETS * ++tries;
 			if (size > want / 2)
 				size += want;
@@ -608,7 +619,7 @@ void tapmig_queue_handover(struct tapmig_queue *q, struct tapmig_handover *ho)
 			}
 			fresh = q->out.count;
 			tapmig_array_add(&a, &q->out, ho);
-			tapmig_array_add_front(&a, &front, ho);
+			tapmig_array_add_front(&a, &q->front, ho);
 			cond_resched();
 		} while (fresh > TAPMIG_LOCKED_PACKETS &&
 			 tries < TAPMIG_LOCKED_TRIES);
@@ -625,9 +636,9 @@ void tapmig_queue_handover(struct tapmig_queue *q, struct tapmig_handover *ho)
 		if (a.n + fresh >= a.size)
 			done = false;
 		if (done) {
-			tapmig_queue_take_fresh(q, &more, &front);
+			tapmig_queue_take_fresh(q, &more);
 			tapmig_array_add(&a, &more, ho);
-			tapmig_array_add_front(&a, &front, ho);
+			tapmig_array_add_front(&a, &q->front, ho);
 			old = tapmig_ring_swap(r, a.entries, a.size, a.n);
 			q->frozen = false;
 			q->grown = a.size > want ? a.entries : NULL;
@@ -662,7 +673,8 @@ u32 tapmig_queue_produce(struct tapmig_queue *q, struct tapmig_list *l,
 
 	lockdep_assert_held(&q->hold->lock);
 
-	if (!q->file)
+	/* Frozen: its device is resizing it. */
+	if (!q->file || q->frozen)
 		return 0;
 	/* Room for senders is left: they would not expect a full ring. */
 	spin_lock_bh(&r->consumer_lock);

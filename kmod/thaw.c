@@ -163,17 +163,6 @@ static void tapmig_handover_imports(struct tapmig_hold *h)
 	}
 }
 
-static struct tapmig_queue *tapmig_queue_by_index(struct tapmig_hold *h,
-						  u16 index)
-{
-	struct tapmig_queue *q;
-
-	list_for_each_entry(q, &h->queues, node)
-		if (q->index == index)
-			return q;
-	return NULL;
-}
-
 /*
  * Captured packets go where the device would send them now: queues may have
  * been enabled or disabled, or tun may have forgotten a flow. macvtap selects
@@ -309,7 +298,7 @@ void tapmig_thaw_start(struct tapmig_hold *h)
 	if (tapmig_thaw_must_wait(h)) {
 		wait += h->thaw_asked_at - ktime_get_ns();
 		if (wait > 0)
-			delay = nsecs_to_jiffies(wait);
+			delay = nsecs_to_jiffies(wait) + 2;
 	}
 	tapmig_hold_queue_work(h, &h->thaw_work, delay);
 }
