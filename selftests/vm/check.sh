@@ -86,6 +86,10 @@ list_in_vms()
 {
 	local list=$1 timeout=$2 name=${1%.list} k
 
+	[ -s "$TOP_DIR/selftests/$list" ] || {
+		stream "$name" one_case "tests_in_$list" false
+		return 0
+	}
 	built "$name-build" tool tests payload || return 0
 	for k in "${TEST_SERIES[@]}"; do
 		built "$name-$k-build" "kmod-$k" || continue
@@ -105,6 +109,20 @@ group_core()
 group_long()
 {
 	list_in_vms long.list 7200
+}
+
+# A kernel that looks for errors, ten times slower. One report must not keep
+# the rest of the tests from running: run.sh finds it at the end.
+group_debug()
+{
+	built debug-build tool tests payload kmod-debug || return 0
+	stream debug "$VM_DIR/run.sh" \
+		--kernel "$("$VM_DIR/debug-kernel.sh" image)" \
+		--module "$BUILD/kmod-debug/tapmig.ko" \
+		--payload "$BUILD/payload" --out "$OUT/debug" \
+		--timeout 1200 --append panic_on_warn=0 -- \
+		env KERNEL_SERIES=debug TAPMIG_THAWS=100 \
+		/run/payload/vm-tests debug.list
 }
 
 group_static()

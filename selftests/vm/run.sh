@@ -103,6 +103,7 @@ fi
 rootfs=$("$VM_DIR/rootfs.sh")
 
 mkdir -p "$CACHE/run"
+find "$CACHE/run" -mindepth 1 -maxdepth 1 -mmin +1440 -exec rm -rf -- {} +
 work=$(mktemp -d "$CACHE/run/XXXXXX")
 vm=
 trap '[ -z "$vm" ] || kill "$vm" 2>/dev/null || :; rm -rf -- "$work"' EXIT
