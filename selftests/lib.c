@@ -487,6 +487,7 @@ bool nic_open_named(struct nic *n, const char *name, enum nic_kind kind,
 	if (hdr > 12) {
 		/* With TUN_F_USO[46], TUN_F_UDP_TUNNEL_GSO[_CSUM]. */
 		unsigned int want = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 |
+				    TUN_F_TSO_ECN |
 				    0x20 | 0x40 | 0x80 | 0x100;
 
 		/* This header is for segmented UDP tunnels. */
