@@ -25,7 +25,7 @@
  * @seen: hold->event at the last INFO
  */
 struct tapmig_handle {
-	struct mutex lock;
+	struct mutex lock; /* guards the rest */
 	struct tapmig_hold *hold;
 	struct tapmig_hold *left;
 	int seen;
@@ -352,7 +352,7 @@ static long tapmig_ioctl_create(void __user *arg)
 	if (err)
 		return err;
 
-	handle = kzalloc(sizeof(*handle), GFP_KERNEL_ACCOUNT);
+	handle = kzalloc_obj(*handle, GFP_KERNEL_ACCOUNT);
 	if (!handle)
 		return -ENOMEM;
 	mutex_init(&handle->lock);

@@ -737,7 +737,7 @@ struct tapmig_hold *tapmig_hold_create(struct net *net,
 	    !ns_capable(net->user_ns, CAP_NET_ADMIN))
 		return ERR_PTR(-EPERM);
 
-	h = kzalloc(sizeof(*h), GFP_KERNEL_ACCOUNT);
+	h = kzalloc_obj(*h, GFP_KERNEL_ACCOUNT);
 	if (!h)
 		return ERR_PTR(-ENOMEM);
 	refcount_set(&h->ref, 1);
@@ -1353,9 +1353,10 @@ static int tapmig_device_event(unsigned long event, struct net_device *dev,
 
 	for (; (h = tapmig_hold_get_next(NULL, &id)); id++) {
 		mutex_lock(&h->lock);
-		if (event == NETDEV_UNREGISTER && !before)
-			tapmig_device_gone(h, dev);
-		else if (event == NETDEV_CHANGE_TX_QUEUE_LEN && h->dev == dev) {
+		if (event == NETDEV_UNREGISTER) {
+			if (!before)
+				tapmig_device_gone(h, dev);
+		} else if (h->dev == dev) {
 			if (before)
 				tapmig_before_resize(h);
 			else

@@ -312,7 +312,7 @@ struct tapmig_hold {
 	u32 role;
 	struct pid *owner_pid;
 
-	struct mutex lock;
+	struct mutex lock; /* see the head of this file */
 	unsigned int owners;
 	bool gone;
 	u32 state;
@@ -361,7 +361,7 @@ struct tapmig_hold {
 	wait_queue_head_t wq;
 	atomic_t event;
 
-	spinlock_t pkt_lock;
+	spinlock_t pkt_lock; /* see the head of this file */
 	struct tapmig_list fresh;
 	struct tapmig_list reap;
 	bool trimming;

@@ -554,6 +554,7 @@ int tapmig_nl_hold_discard_doit(struct sk_buff *skb, struct genl_info *info)
  * @prev: number of the packet before; what is between was dropped
  * @offset: how much of the packet was put
  * @sub: index of the segment
+ * @low: at the end, among those that were given back late
  *
  * When the packet that is being cut is committed meanwhile, its rest is left
  * out: who commits a packet has it.

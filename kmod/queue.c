@@ -1124,7 +1124,7 @@ int tapmig_queue_add(struct tapmig_hold *h, struct file *file, u16 index)
 			return err;
 	}
 
-	q = kzalloc(sizeof(*q), GFP_KERNEL_ACCOUNT);
+	q = kzalloc_obj(*q, GFP_KERNEL_ACCOUNT);
 	if (!q)
 		return -ENOMEM;
 	q->hold = h;

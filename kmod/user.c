@@ -2,13 +2,14 @@
 /* How much memory the holds of one user, and of all, may take. */
 #include <linux/hashtable.h>
 #include <linux/mm.h>
+#include <linux/sizes.h>
 #include <linux/slab.h>
 #include <linux/spinlock.h>
 
 #include "hold.h"
 
 #define TAPMIG_USER_MAX_HOLDS	1024
-#define TAPMIG_USER_MAX_BYTES	(1LL << 30)
+#define TAPMIG_USER_MAX_BYTES	SZ_1G
 
 /**
  * struct tapmig_user - a user without privileges, who has holds
@@ -40,7 +41,7 @@ struct tapmig_user *tapmig_user_get(kuid_t uid)
 {
 	struct tapmig_user *u, *new;
 
-	new = kzalloc(sizeof(*new), GFP_KERNEL_ACCOUNT);
+	new = kzalloc_obj(*new, GFP_KERNEL_ACCOUNT);
 	if (!new)
 		return ERR_PTR(-ENOMEM);
 	new->uid = uid;
