@@ -632,8 +632,8 @@ static int tapmig_offload_gso(const struct sk_buff *skb,
 		return -EINVAL;
 	}
 
-	if (!skb_flow_dissect_flow_keys_basic(NULL, skb, &keys, NULL, 0, 0, 0,
-					      0) ||
+	if (!skb_flow_dissect_flow_keys_basic(&init_net, skb, &keys, NULL, 0,
+					      0, 0, 0) ||
 	    keys.control.flags & (FLOW_DIS_IS_FRAGMENT |
 				  FLOW_DIS_ENCAPSULATION) ||
 	    keys.basic.ip_proto != (tcp ? IPPROTO_TCP : IPPROTO_UDP) ||
