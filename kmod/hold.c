@@ -741,8 +741,7 @@ struct tapmig_hold *tapmig_hold_create(struct net *net,
 	if (!h)
 		return ERR_PTR(-ENOMEM);
 	refcount_set(&h->ref, 1);
-	h->privileged = capable(CAP_NET_ADMIN);
-	if (!h->privileged) {
+	if (!capable(CAP_NET_ADMIN)) {
 		h->user = tapmig_user_get(current_uid());
 		if (IS_ERR(h->user)) {
 			err = PTR_ERR(h->user);

@@ -80,9 +80,8 @@ struct tapmig_pkt {
 
 #define TAPMIG_PKT_HASHED	BIT(0)	/* @hash is set */
 #define TAPMIG_PKT_ALLOCATED	BIT(1)	/* in memory of its own */
-#define TAPMIG_PKT_GROUP	BIT(2)	/* to a group address (with HASHED) */
-#define TAPMIG_PKT_CHECKED	BIT(3)	/* is to be delivered */
-#define TAPMIG_PKT_EXPORTED	BIT(4)	/* was handed out */
+#define TAPMIG_PKT_CHECKED	BIT(2)	/* is to be delivered */
+#define TAPMIG_PKT_EXPORTED	BIT(3)	/* was handed out */
 
 /**
  * struct tapmig_list - a list of packets
@@ -233,7 +232,6 @@ struct tapmig_counts {
  * @id: number; never changes
  * @net: network namespace of the creator, referenced; never changes
  * @user: whose memory this is, NULL when privileged; never changes
- * @privileged: its creator had CAP_NET_ADMIN in the initial user namespace
  * @label: name; never changes
  * @role: enum tapmig_role; never changes
  * @owner_pid: process that created it, referenced
@@ -307,7 +305,6 @@ struct tapmig_hold {
 	u32 id;
 	struct net *net;
 	struct tapmig_user *user;
-	bool privileged;
 	char label[TAPMIG_LABEL_MAX + 1];
 	u32 role;
 	struct pid *owner_pid;
