@@ -8,6 +8,7 @@
 #include <linux/bpf.h>
 #include <linux/if_tun.h>
 #include <netinet/in.h>
+#include <sys/ioctl.h>
 #include <sys/syscall.h>
 
 #include "kselftest_harness.h"
@@ -878,6 +879,171 @@ TEST_F(meta, tcp4_gso_with_vlan_tag_survives)
 	SHAPE(.family = AF_INET, .proto = IPPROTO_TCP, .payload = 9000,
 	      .partial = true, .gso_type = VIRTIO_NET_HDR_GSO_TCPV4,
 	      .gso_size = 1400, .vlan = true);
+}
+
+/* --- senders that a full ring stops -------------------------------------- */
+
+#ifndef IFF_BACKPRESSURE
+#define IFF_BACKPRESSURE	0x0080
+#endif
+
+/* The ring takes 1000, the rest waits before it for the ring to be read. */
+static int stopped_sender(struct __test_metadata *_metadata, struct nic *n)
+{
+	struct ifreq ifr = {
+		.ifr_name = "tap0",
+		.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_BACKPRESSURE,
+	};
+	unsigned int features = 0;
+	int tx;
+
+	netns_new();
+	memset(n, 0, sizeof(*n));
+	n->kind = TAP;
+	n->queues = 1;
+	n->fd[0] = open_tun();
+	/* An old kernel takes the flag, and does nothing. */
+	if (ioctl(n->fd[0], TUNGETFEATURES, &features) ||
+	    !(features & IFF_BACKPRESSURE))
+		return -1;
+	if (ioctl(n->fd[0], TUNSETIFF, &ifr))
+		die("cannot make a tap with back-pressure");
+	link_txqlen("tap0", 1000);
+	link_up("tap0");
+	tx = tx_open(if_nametoindex("tap0"), 0);
+	tx_flow(n, tx, 0, 0, 1500);
+	return tx;
+}
+
+TEST(a_freeze_lets_a_stopped_sender_go_on)
+{
+	struct tally t = {};
+	struct nic n;
+	int hold, tx;
+
+	tx = stopped_sender(_metadata, &n);
+	if (tx < 0)
+		SKIP(return, "no back-pressure in this kernel");
+	hold = hold_new(&n, NULL);
+	ASSERT_EQ(0, hold_freeze(hold));
+	ASSERT_TRUE(hold_wait_captured(hold, 1500));
+	tx_flow(&n, tx, 0, 1500, 3000);
+	ASSERT_TRUE(hold_wait_captured(hold, 4500));
+	ASSERT_EQ(0, hold_thaw_wait(hold));
+	tx_flow(&n, tx, 0, 4500, 500);
+	ASSERT_TRUE(nic_wait(&n, &t, 5000));
+	EXPECT_TRUE(tally_clean(&t));
+}
+
+TEST(prepare_lets_a_stopped_sender_go_on)
+{
+	struct tally t = {};
+	struct nic n;
+	int hold, tx;
+
+	tx = stopped_sender(_metadata, &n);
+	if (tx < 0)
+		SKIP(return, "no back-pressure in this kernel");
+	hold = hold_new(&n, NULL);
+	ASSERT_EQ(0, hold_prepare(hold, 4000));
+	tx_flow(&n, tx, 0, 1500, 1000);
+	ASSERT_EQ(0, hold_freeze(hold));
+	ASSERT_TRUE(hold_wait_captured(hold, 2500));
+	ASSERT_EQ(0, hold_thaw_wait(hold));
+	ASSERT_TRUE(nic_wait(&n, &t, 2500));
+	EXPECT_TRUE(tally_clean(&t));
+}
+
+/* --- a packet that the virtio header of a file cannot describe ------------ */
+
+TEST(udp_tunnel_gso_is_held_as_it_is_and_exported_in_segments)
+{
+	static const char setup[] =
+		"ip link add vx0 type vxlan id 5 remote 10.0.0.2 "
+		"dstport 4789 dev tap0 udpcsum && "
+		"ip neigh add 10.0.0.2 lladdr 02:00:00:00:02:02 dev tap0 && "
+		"ip link set vx0 up";
+	struct shape shape = {
+		.family = AF_INET, .proto = IPPROTO_TCP, .payload = 10000,
+		.partial = true, .gso_type = VIRTIO_NET_HDR_GSO_TCPV4,
+		.gso_size = 1300,
+	};
+	static struct rx direct, held;
+	static __u8 buf[20000];
+	struct imported res;
+	struct nic n, dst;
+	struct nl nl;
+	struct pkts p;
+	size_t len, sum = 0;
+	int hold, tx, i;
+	__u32 id;
+
+	netns_new();
+	if (!nic_try_open(&n, TAP, 24, 1))
+		SKIP(return, "no UDP tunnel offload in this kernel");
+	link_addr(n.name, "10.0.0.1", 24);
+	if (system(setup))
+		SKIP(return, "no vxlan");
+	nl_open(&nl);
+	len = make_shape(&n, &shape, buf);
+	tx = tx_open(if_nametoindex("vx0"), TX_VNET | TX_BYPASS);
+	ASSERT_EQ(0, tx_send(tx, buf, len));
+	ASSERT_TRUE(nic_poll(&n, WAIT_MS));
+	ASSERT_EQ(1, nic_read(&n, 0, &direct));
+	/* One packet of a type that ten bytes do not tell. */
+	ASSERT_LT(10000, direct.len);
+	ASSERT_NE(VIRTIO_NET_HDR_GSO_TCPV4, direct.hdr[1]);
+
+	hold = hold_new(&n, NULL);
+	ASSERT_EQ(0, hold_freeze(hold));
+	ASSERT_EQ(0, tx_send(tx, buf, len));
+	ASSERT_TRUE(hold_wait_captured(hold, 1));
+	ASSERT_EQ(0, hold_thaw_wait(hold));
+	ASSERT_EQ(1, nic_read(&n, 0, &held));
+	EXPECT_EQ(direct.len, held.len);
+	EXPECT_EQ(0, memcmp(direct.hdr, held.hdr, 24));
+	EXPECT_EQ(0, info_of(hold).segmented);
+
+	ASSERT_EQ(0, hold_freeze(hold));
+	ASSERT_EQ(0, tx_send(tx, buf, len));
+	ASSERT_TRUE(hold_wait_captured(hold, 2));
+	ASSERT_EQ(0, nl_export(&nl, info_of(hold).id, 0, &p));
+	/* All with one number, and to be told apart. */
+	ASSERT_EQ(8, p.n);
+	EXPECT_EQ(0, p.broken);
+	for (i = 0; i < 8; i++) {
+		EXPECT_EQ(p.v[0].seq, p.v[i].seq);
+		EXPECT_EQ(i, p.v[i].sub);
+		EXPECT_EQ(8, p.v[i].subs);
+		sum += p.v[i].len;
+	}
+	EXPECT_EQ(direct.len + 7 * (direct.len - 10000), sum);
+	EXPECT_EQ(1, info_of(hold).segmented);
+
+	ASSERT_TRUE(nic_open_named(&dst, "dst", TAP, 12, 1));
+	id = info_of(hold_new(&dst, NULL)).id;
+	ASSERT_EQ(0, nl_hold_cmd(&nl, TAPMIG_CMD_HOLD_FREEZE, id));
+	ASSERT_EQ(0, nl_begin(&nl, id, 0));
+	ASSERT_EQ(0, nl_import(&nl, id, p.v, 5, &res));
+	EXPECT_EQ(5, res.accepted);
+	/* The connection broke in between. */
+	ASSERT_EQ(0, nl_import(&nl, id, p.v, 8, &res));
+	EXPECT_EQ(3, res.accepted);
+	EXPECT_EQ(5, res.resent);
+	ASSERT_EQ(0, nl_end(&nl, id));
+	ASSERT_EQ(0, nl_hold_cmd(&nl, TAPMIG_CMD_HOLD_THAW, id));
+	for (i = 0; i < 8; i++) {
+		ASSERT_TRUE(nic_poll(&dst, WAIT_MS));
+		ASSERT_EQ(1, nic_read(&dst, 0, &held));
+		EXPECT_EQ(p.v[i].len, held.len);
+		EXPECT_EQ(0, memcmp(p.v[i].data, held.data, held.len));
+	}
+	EXPECT_EQ(0, nic_read(&dst, 0, &held));
+	/* The own guest has lost nothing by the export. */
+	ASSERT_EQ(0, hold_thaw_wait(hold));
+	for (sum = 0; nic_read(&n, 0, &held) > 0; )
+		sum += held.len - (direct.len - 10000);
+	EXPECT_EQ(10000, sum);
 }
 
 TEST_HARNESS_MAIN

@@ -144,7 +144,7 @@ static void finish(struct __test_metadata *_metadata, FIXTURE_DATA(load) *self)
 		       sent, self->t.gaps, self->t.repeats, self->t.strange);
 }
 
-TEST_F_TIMEOUT(load, thaws_lose_nothing_while_two_processors_send, 300)
+TEST_F_TIMEOUT(load, thaws_lose_nothing_while_two_processors_send, 1200)
 {
 	long k, thaws = env_count("TAPMIG_THAWS", variant->thaws);
 	struct tapmig_info i = {};

@@ -253,6 +253,37 @@ TEST_F(pair, a_commit_of_everything_ends_an_export)
 	commit_during_export(_metadata, self, TAPMIG_SEQ_FIRST + 2999);
 }
 
+TEST_F(pair, a_commit_within_a_large_frame_leaves_the_others_whole)
+{
+	struct committer c = { .id = self->src_id, .seq = TAPMIG_SEQ_FIRST,
+			       .ret = 1 };
+	static __u8 buf[65000];
+	int i, whole = 0;
+	struct pkts p;
+
+	if (variant->kind == MACVTAP)
+		SKIP(return, "a veth pair has a smaller MTU");
+	link_mtu(self->src.name, 65000);
+	for (i = 0; i < 5; i++) {
+		frame_udp(&self->src, buf, sizeof(buf), 0, i);
+		ASSERT_EQ(0, tx_send(self->src_tx, buf, sizeof(buf)));
+	}
+	ASSERT_TRUE(hold_wait_captured(self->src_hold, 5));
+	nl_open(&c.nl);
+	ASSERT_EQ(0, nl_export_cb(&self->nl, self->src_id, 0, &p,
+				  commit_once, &c));
+	EXPECT_EQ(0, c.ret);
+	for (i = 0; i < p.n; i++) {
+		if (p.v[i].seq == TAPMIG_SEQ_FIRST)
+			continue;
+		EXPECT_EQ(TAPMIG_SEQ_FIRST + 1 + whole, p.v[i].seq);
+		frame_udp(&self->src, buf, sizeof(buf), 0, 1 + whole++);
+		EXPECT_EQ(sizeof(buf), p.v[i].have);
+		EXPECT_EQ(0, memcmp(buf, p.v[i].data, sizeof(buf)));
+	}
+	EXPECT_EQ(4, whole);
+}
+
 static int thaw_once(void *data)
 {
 	struct committer *c = data;
