@@ -5,7 +5,8 @@
  * open("/dev/tapmig") gives a control fd; TAPMIG_CREATE on it returns a hold
  * fd, on which all other ioctls work. A hold fd can be polled: POLLIN when
  * the hold changed since this fd's last TAPMIG_INFO, POLLHUP when the hold is
- * dead.
+ * dead. The last close of a hold's fds ends the hold, unless it is DETACHED
+ * or PINNED.
  *
  * Every structure begins with its size in bytes, set by the caller. A larger
  * structure than the kernel knows is taken if all that the kernel does not
@@ -13,8 +14,9 @@
  * refused with EINVAL. Reserved members must be zero, unknown flags are
  * refused with EINVAL.
  *
- * Errors common to all: EFAULT, EINVAL (as above), E2BIG (as above), EPROTO
- * (TAPMIG_CREATE only: another ABI version), ENOTTY (not one of these).
+ * Errors common to all: EFAULT, EINVAL (as above), E2BIG (as above, and for a
+ * structure larger than a page), EPROTO (TAPMIG_CREATE only: another ABI
+ * version), ENOTTY (not one of these).
  */
 #ifndef _UAPI_LINUX_TAPMIG_H
 #define _UAPI_LINUX_TAPMIG_H
@@ -55,17 +57,20 @@
  * @deadline_action: enum tapmig_deadline_action
  * @ifindex: network device of the queues, or 0: found by the queues
  * @max_frozen_ms: longest time in FROZEN in milliseconds, 0: the default
- * @wait_import_ms: longest wait of a thaw for the peer in milliseconds;
- *	0: the default, ~0: do not wait
- * @max_packets: most packets held, 0: the default
+ * @wait_import_ms: longest wait of a thaw for the peer in milliseconds, up to
+ *	TAPMIG_MAX_FROZEN_MS; 0: the default, ~0: do not wait, and do not stay
+ *	LIVE for a peer that has not begun
+ * @max_packets: most packets held, captured and imported, 0: the default
  * @max_bytes: most memory of held packets in bytes, 0: the default
- * @mac: MAC address of the guest, or zero: not known
+ * @mac: MAC address of the guest: what comes from it is dropped; or zero: not
+ *	known
  * @reserved: zero
  * @id: set by the kernel: number of the hold for netlink
  * @label: name of the hold, terminated by a zero
  *
- * Return: the hold fd. EPERM: a limit or flag needs a privilege; EMFILE,
- * ENFILE, ENOMEM; EUSERS: this user has too many holds.
+ * Return: the hold fd. EPERM: a limit or flag needs a privilege; ERANGE: a
+ * limit or wait is more than anybody may have; EMFILE, ENFILE, ENOMEM; EUSERS:
+ * this user has too many holds.
  */
 struct tapmig_create {
 	__u32 size;
@@ -91,15 +96,20 @@ struct tapmig_create {
  * struct tapmig_add_queue - argument of TAPMIG_ADD_QUEUE
  * @size: size of this structure in bytes
  * @flags: TAPMIG_ADD_QUEUE_JOIN: when the queue belongs to a hold, make this
- *	fd, whose own hold must have no queue, a further fd of that hold
+ *	fd, whose own hold must have no queue, a further fd of that hold. To
+ *	be done before the fd is given to epoll, which would go on waiting for
+ *	the hold that was left
  * @fd: an open queue of a tun, macvtap or ipvtap device
  * @index: index of the queue in its device
  * @reserved: zero
  *
  * EBADF: no open file; ENOTSOCK: not such a queue; EBADFD: not attached to a
- * device; ESHUTDOWN: shut down; ENOSPC: its ring has no entries, or the hold
- * has too many queues; EEXIST: belongs to a hold, or @index is taken; EXDEV:
- * belongs to another device than the hold; EBUSY: wrong state.
+ * device; ESHUTDOWN: shut down; ENODEV: its device is not found in the network
+ * namespace of the queue, nor in that of the hold; ENOSPC: its ring has no
+ * entries, or the hold has too many queues; EEXIST: belongs to a hold, or
+ * @index is taken; EXDEV: belongs to another device than the hold; EBUSY: the
+ * hold is not ARMED, or, with JOIN, has queues, is the queue's own, or has
+ * joined before; ENOMEM.
  */
 struct tapmig_add_queue {
 	__u32 size;
@@ -115,6 +125,11 @@ struct tapmig_add_queue {
  * @flags: zero
  * @entries: least entries of each ring, 0: what the limits of the hold allow
  * @reserved: zero
+ *
+ * The limits allow max_packets, or as many full Ethernet frames as fit
+ * max_bytes, whichever is less, divided by the number of queues. A ring that
+ * is larger stays as it is. Packets in the rings are not accounted for. If no
+ * TAPMIG_FREEZE comes within max_frozen_ms, the rings get their size back.
  *
  * EBUSY: not ARMED; ENODEV: dead, or no queue; ENOMEM; ERANGE: @entries is
  * more than the limits of the hold allow.
@@ -151,6 +166,9 @@ struct tapmig_freeze {
  * @flags: TAPMIG_THAW_WAIT: return when it is done
  * @reserved: zero
  *
+ * A thaw goes on by itself: it waits for the peer, at most wait_import_ms, if
+ * the hold is STANDBY and has TAPMIG_HOLD_FLAGS_PEER.
+ *
  * EBUSY: not FROZEN (with TAPMIG_THAW_WAIT, THAWING is waited for); ENODEV:
  * dead; EINTR: a signal ended the wait, the thaw goes on.
  */
@@ -165,7 +183,10 @@ struct tapmig_thaw {
  * @size: size of this structure in bytes
  * @flags: zero
  *
- * EBUSY: THAWING.
+ * Frees all packets, captured and imported; the hold is ARMED then, or stays
+ * DEAD. An import session is closed, TAPMIG_HOLD_FLAGS_DETACHED cleared.
+ *
+ * EBUSY: THAWING, and the deadline has not passed.
  */
 struct tapmig_discard {
 	__u32 size;
@@ -177,6 +198,9 @@ struct tapmig_discard {
  * @size: size of this structure in bytes
  * @flags: zero
  * @seq: captured packets up to this number are freed
+ *
+ * Packets that vhost-net gave back late have numbers below
+ * TAPMIG_SEQ_FIRST; they are freed only if they were exported.
  *
  * EBUSY: neither FROZEN nor DEAD; ERANGE: beyond the newest packet.
  */
@@ -203,14 +227,18 @@ struct tapmig_commit {
  * @flags_mask: TAPMIG_HOLD_FLAGS_DETACHED, TAPMIG_HOLD_FLAGS_PEER
  * @dedup: enum tapmig_dedup
  * @deadline_action: enum tapmig_deadline_action
- * @max_frozen_ms: in milliseconds; the time starts anew
- * @wait_import_ms: in milliseconds; ~0: do not wait
+ * @max_frozen_ms: in milliseconds; a deadline that is running starts anew
+ * @wait_import_ms: in milliseconds, up to TAPMIG_MAX_FROZEN_MS, 0 included;
+ *	~0: do not wait; a wait under way is adapted
  * @max_packets: most packets held
  * @mac: MAC address of the guest
  * @reserved: zero
  * @max_bytes: most memory of held packets in bytes
  *
- * EPERM: a limit needs a privilege; ERANGE: a limit is out of range.
+ * What a hold has already can be kept or lowered without a privilege. All
+ * members are taken, or none.
+ *
+ * EPERM: a limit needs a privilege; ERANGE: a limit or wait is out of range.
  */
 struct tapmig_set {
 	__u32 size;
@@ -238,9 +266,9 @@ struct tapmig_set {
  * @max_packets: most packets held
  * @max_frozen_ms: longest time in FROZEN in milliseconds
  * @max_bytes: most memory of held packets in bytes
- * @held_packets: packets captured and held now
+ * @held_packets: packets captured and held now, without imported ones
  * @held_bytes: memory that held and imported packets take, in bytes
- * @pending_imports: imported packets not yet handed over
+ * @pending_imports: imported packets not yet handed over, late ones included
  * @highest_seq: number of the newest packet that arrived, 0 if none
  * @committed_seq: number up to which packets were committed, 0 if none
  * @captured: packets captured
@@ -256,13 +284,16 @@ struct tapmig_set {
  * @own_address: packets dropped that the guest itself had sent
  * @segmented: GSO packets segmented in software
  * @delivered: packets handed over to the readers
- * @lost: packets lost for another reason than lack of room
+ * @lost: imported packets lost: memory to segment them could not be had, or
+ *	the session was closed before all of them had come
  * @discarded: packets freed by discard, or with the hold
  * @frozen_ns: when it froze, nanoseconds of CLOCK_REALTIME, 0 if never
  * @frozen_for_ms: how long it is or was frozen, in milliseconds
- * @thaw_wait_us: how long the last thaw waited, in microseconds
+ * @thaw_wait_us: time from the request to thaw to its hand-over, in
+ *	microseconds
  * @thaw_us: how long the last hand-over took, in microseconds
- * @thaw_irqoff_ns: longest time under the locks of a ring, in nanoseconds
+ * @thaw_irqoff_ns: longest time that the last hand-over had both locks of a
+ *	ring, bottom halves off, in nanoseconds
  */
 struct tapmig_info {
 	__u32 size;

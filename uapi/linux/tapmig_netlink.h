@@ -18,7 +18,7 @@
 /**
  * enum tapmig_state - Where a hold is in its life.
  * @TAPMIG_STATE_ARMED: Has its queues, or waits for them; readers go on as
- *   usual.
+ *   usual. So it is again after a thaw.
  * @TAPMIG_STATE_FROZEN: Readers see empty queues, arriving packets are held.
  * @TAPMIG_STATE_THAWING: Thaw was asked for and is not complete.
  * @TAPMIG_STATE_LIVE: Thawed; late packets from the peer still go to the
@@ -82,10 +82,12 @@ enum tapmig_link_type {
 /**
  * enum tapmig_hold_flags - Properties of a hold.
  * @TAPMIG_HOLD_FLAGS_DETACHED: Outlives its owner: at the last close of the
- *   hold fd the packets stay, for export, and the queues are left.
- * @TAPMIG_HOLD_FLAGS_PINNED: Has no owner: stays frozen with its queues open
+ *   hold fd the packets stay, for export, and the queues are left. A thaw
+ *   clears it.
+ * @TAPMIG_HOLD_FLAGS_PINNED: Needs no owner: stays frozen with its queues open
  *   until it is thawed, discarded, or its deadline passes.
- * @TAPMIG_HOLD_FLAGS_PEER: Is paired with a hold of another host.
+ * @TAPMIG_HOLD_FLAGS_PEER: Is paired with a hold of another host. The thaw of
+ *   a standby hold waits for that to be in step.
  * @TAPMIG_HOLD_FLAGS_DUE: The deadline passed before anybody acted.
  * @TAPMIG_HOLD_FLAGS_ORPHAN: Nobody but the hold has its queues open.
  * @TAPMIG_HOLD_FLAGS_IMPORTING: An import session is open.
