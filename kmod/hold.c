@@ -1028,7 +1028,7 @@ unlock:
  * @h: the hold; one without an owner is gone afterwards
  * @extack: where to say why not, or NULL
  *
- * Return: 0; -EBUSY: THAWING.
+ * Return: 0; -EBUSY: THAWING, and the deadline has not passed.
  */
 int tapmig_hold_discard(struct tapmig_hold *h, struct netlink_ext_ack *extack)
 {

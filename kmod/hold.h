@@ -8,8 +8,9 @@
  *	     -> ring producer lock -> hold->pkt_lock
  *
  * - rtnl keeps a device's queues, their number and order, the ring sizes that
- *   tun and tap choose, and the device itself as they are. Taken for the
- *   hand-over of a thaw, and by the notifiers that call us.
+ *   tun and tap choose, and the device itself as they are. Taken to add a
+ *   queue, for the hand-over of a thaw, for what may lead to one (the last
+ *   close, the deadline), and by the notifiers that call us.
  * - hold->lock (mutex) serializes everything that a user asks of a hold, and
  *   guards the captured, imported and late lists.
  * - The ring locks are tun's and tap's. The hook on the wait queue runs in the
@@ -18,11 +19,15 @@
  * - hold->pkt_lock (raised with interrupts off) guards the fresh and reap
  *   lists, the sequence numbers and the account of memory.
  *
+ * The lock of a hold fd is taken before hold->lock, that of the table of queues
+ * within it.
+ *
  * Lifetimes: a hold is referenced by the table of holds, by each of its file
- * descriptors, by each pending work item, and by who looked it up. Its queues
- * live as long as it does; a queue that was left has file == NULL. A hook is
- * removed under the wait queue's lock before the file reference is given up,
- * so no hook runs on a queue that was left.
+ * descriptors, by each pending work item, by each export under way, and by who
+ * looked it up. It has a reference to the module. Its queues live as long as it
+ * does; a queue that was left has file == NULL. A hook is removed under the
+ * wait queue's lock before the file reference is given up, so no hook runs on a
+ * queue that was left.
  */
 #ifndef _TAPMIG_HOLD_H
 #define _TAPMIG_HOLD_H
@@ -204,7 +209,7 @@ struct tapmig_queue {
  * @own_address: sent by the guest itself
  * @segmented: GSO packets segmented
  * @delivered: handed over
- * @lost: for other reasons than room
+ * @lost: imports, for other reasons than room
  * @discarded: by discard, or with the hold
  */
 struct tapmig_counts {
@@ -245,8 +250,8 @@ struct tapmig_counts {
  * @link_type: enum tapmig_link_type
  * @max_frozen_ms: longest time in FROZEN
  * @wait_import_ms: longest wait of a thaw, U32_MAX: none
- * @max_packets: most packets; read under pkt_lock too
- * @max_bytes: most memory; read under pkt_lock too
+ * @max_packets: most packets; changed under pkt_lock too
+ * @max_bytes: most memory; changed under pkt_lock too
  * @mac: address of the guest, zero if unknown
  * @want_ifindex: device that the creator named, or 0
  * @dev: device of the queues, referenced until it goes away
@@ -273,7 +278,7 @@ struct tapmig_counts {
  * @frozen_real_at: the same, CLOCK_REALTIME
  * @thawed_at: when it was thawed
  * @thaw_asked_at: when a thaw was asked for
- * @thaw_wait_ns: how long the last thaw waited
+ * @thaw_wait_ns: from the last request to thaw to its hand-over
  * @thaw_ns: how long the last hand-over took
  * @thaw_irqoff_ns: longest time under ring locks
  * @deadline: when deadline_work does something, CLOCK_MONOTONIC, 0 if not

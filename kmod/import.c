@@ -74,7 +74,7 @@ bool tapmig_import_own_address(struct tapmig_hold *h, struct tapmig_pkt *p)
 }
 
 /**
- * tapmig_import_begin - open an import session
+ * tapmig_import_begin - open an import session, or take up an open one
  * @h: the hold
  * @has_age: @age_ms is given
  * @age_ms: how long ago the source froze
@@ -117,7 +117,7 @@ unlock:
  * @h: the hold
  * @extack: where to say why not
  *
- * Return: 0; -EBUSY: no session is open.
+ * Return: 0; -EBUSY: no session is open; -EINVAL: a packet is incomplete.
  */
 int tapmig_import_sync(struct tapmig_hold *h, struct netlink_ext_ack *extack)
 {
@@ -300,8 +300,9 @@ static void tapmig_late_add(struct tapmig_hold *h, struct tapmig_pkt *p)
  * @res: what became of them
  * @extack: where to say why not
  *
- * Return: 0; -EBUSY: no session is open; -ENOBUFS: no room for all; -ENODEV:
- * dead; -ENOMEM.
+ * Return: 0; -EBUSY: no session is open; -EINVAL: segments out of order;
+ * -ENOBUFS: no room for all, or to remember all numbers; -ENODEV: dead;
+ * -ENOMEM.
  */
 int tapmig_import_packets(struct tapmig_hold *h, struct tapmig_list *pkts,
 			  struct tapmig_import_result *res,
