@@ -123,10 +123,11 @@ const char *link_type_name(unsigned int link_type)
 		{ 239, "NFLOG" },
 		{ 253, "netlink" },
 		{ 276, "Linux cooked capture 2" },
+		{ 0, NULL },
 	};
 	size_t i;
 
-	for (i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+	for (i = 0; names[i].name; i++)
 		if (names[i].type == link_type)
 			return names[i].name;
 	return "unknown to tapmig";

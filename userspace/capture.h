@@ -33,7 +33,7 @@ enum capture_status {
 	CAPTURE_PACKET,		/* a packet; valid until the next call */
 	CAPTURE_LOCAL,		/* a local-use block of one of our own files */
 	CAPTURE_END,		/* all was read, and the last block was whole */
-	CAPTURE_ERROR,		/* capture::error says what is wrong, and where */
+	CAPTURE_ERROR,		/* capture::error: what is wrong, and where */
 };
 
 enum capture_format {

@@ -33,7 +33,7 @@
  * @pkt: packet that is being put together; its data is @frame
  * @have: bytes of it so far
  * @partial: there is such a packet
- * @last: last packet written whole, 0: none
+ * @last: highest number of a packet written whole, 0: none
  * @committed: last one committed
  * @packets: packets written
  * @bytes: their bytes
@@ -142,8 +142,12 @@ static int finish_packet(struct export *x)
 	if (ret)
 		return ret;
 	/* Segments share a number: done with it after the last. */
-	if (!(x->pkt.has & PACKET_SEGMENT) || x->pkt.sub + 1 >= x->pkt.subs)
-		x->last = x->pkt.seq;
+	if (!(x->pkt.has & PACKET_SEGMENT) || x->pkt.sub + 1 >= x->pkt.subs) {
+		if (x->pkt.seq > x->last)
+			x->last = x->pkt.seq;
+		else	/* Given back late: commit, but go on from the last. */
+			x->committed = 0;
+	}
 	x->packets++;
 	x->bytes += x->pkt.len;
 	progress_update(&x->progress, x->packets, x->packets, x->bytes);
@@ -346,7 +350,7 @@ static int run(struct export *x, struct nl *nl, struct nl *events)
 	int ret;
 
 	for (;;) {
-		/* Dead: nothing comes any more, so the next pass is the last. */
+		/* Dead: nothing comes any more, the next pass is the last. */
 		dead = x->hold.state == TAPMIG_STATE_DEAD;
 		ret = pass(x, nl);
 		if (ret || !x->follow || x->ended || dead || stopped)

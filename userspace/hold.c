@@ -32,7 +32,7 @@ enum group {
 	GROUP_NONE,
 };
 
-#define NAMES(n) .names = n, .count = ARRAY_SIZE(n)
+#define NAMES(n) .names = n, .count = sizeof(n) / sizeof(char *)
 
 /*
  * name is that of the specification; JSON has it with underscores. In text

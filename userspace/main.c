@@ -44,7 +44,8 @@ static void usage(FILE *f)
 	      "  import check [FILE|-]\n"
 	      "  monitor\n"
 	      "  version\n"
-	      "SELECTOR is id N, dev IFNAME or label GLOB. See tapmig(8).\n", f);
+	      "SELECTOR is id N, dev IFNAME or label GLOB. See tapmig(8).\n",
+	      f);
 }
 
 static int enter_netns(const char *name)

@@ -99,6 +99,7 @@ static void report(const struct nl *nl, const char *what, int error,
 	char where[64] = "", text[256] = "";
 	const struct nlattr *a;
 	size_t len, size = mnl_nlmsg_get_payload_len(nlh);
+	__u32 type;
 
 	if (have_tlvs && skip <= size) {
 		mnl_attr_for_each(a, nlh, skip) {
@@ -115,11 +116,12 @@ static void report(const struct nl *nl, const char *what, int error,
 						where, sizeof(where));
 				break;
 			case ATTR_MISS_TYPE:
-				if (len >= 4)
-					snprintf(where, sizeof(where),
-						 " (attribute %s is missing)",
-						 attr_name(nl_cmd(nl->req),
-							   mnl_attr_get_u32(a)));
+				if (len < 4)
+					break;
+				type = mnl_attr_get_u32(a);
+				snprintf(where, sizeof(where),
+					 " (attribute %s is missing)",
+					 attr_name(nl_cmd(nl->req), type));
 				break;
 			}
 		}
