@@ -64,6 +64,7 @@ FIXTURE_VARIANT_ADD(queue, NAME) {					\
 	.hdr = HDR,							\
 	.queues = QUEUES,						\
 }
+
 #define QUEUE_SIZES(name, KIND)						\
 	QUEUE(name##_hdr0, KIND, 0, 1);					\
 	QUEUE(name##_hdr10, KIND, 10, 1);				\
@@ -959,10 +960,11 @@ TEST(prepare_lets_a_stopped_sender_go_on)
 TEST(udp_tunnel_gso_is_held_as_it_is_and_exported_in_segments)
 {
 	static const char setup[] =
-		"ip link add vx0 type vxlan id 5 remote 10.0.0.2 "
-		"dstport 4789 dev tap0 udpcsum && "
-		"ip neigh add 10.0.0.2 lladdr 02:00:00:00:02:02 dev tap0 && "
-		"ip link set vx0 up";
+		"set -e\n"
+		"ip link add vx0 type vxlan id 5 remote 10.0.0.2 \\\n"
+		"	dstport 4789 dev tap0 udpcsum\n"
+		"ip neigh add 10.0.0.2 lladdr 02:00:00:00:02:02 dev tap0\n"
+		"ip link set vx0 up\n";
 	struct shape shape = {
 		.family = AF_INET, .proto = IPPROTO_TCP, .payload = 10000,
 		.partial = true, .gso_type = VIRTIO_NET_HDR_GSO_TCPV4,

@@ -575,38 +575,45 @@ static size_t put_eth(const struct nic *n, __u8 *p, __u16 proto)
 	return ETH_HLEN;
 }
 
+static size_t put_ipv4(__u8 *p, int proto, size_t len)
+{
+	struct iphdr ip = {
+		.version = 4,
+		.ihl = 5,
+		.ttl = 64,
+		.protocol = proto,
+		.tot_len = htons(20 + len),
+		.frag_off = htons(0x4000),
+		.saddr = htonl(0x0a000001),
+		.daddr = htonl(0x0a000002),
+	};
+
+	ip.check = htons(csum_fold(csum_add(0, &ip, sizeof(ip))));
+	memcpy(p, &ip, sizeof(ip));
+	return sizeof(ip);
+}
+
+static size_t put_ipv6(__u8 *p, int proto, size_t len)
+{
+	struct ipv6hdr ip = {
+		.version = 6,
+		.hop_limit = 64,
+		.nexthdr = proto,
+		.payload_len = htons(len),
+	};
+
+	ip.saddr.s6_addr[0] = 0xfd;
+	ip.saddr.s6_addr[15] = 1;
+	ip.daddr.s6_addr[0] = 0xfd;
+	ip.daddr.s6_addr[15] = 2;
+	memcpy(p, &ip, sizeof(ip));
+	return sizeof(ip);
+}
+
 static size_t put_ip(__u8 *p, int family, int proto, size_t len)
 {
-	if (family == AF_INET) {
-		struct iphdr ip = {
-			.version = 4,
-			.ihl = 5,
-			.ttl = 64,
-			.protocol = proto,
-			.tot_len = htons(20 + len),
-			.frag_off = htons(0x4000),
-			.saddr = htonl(0x0a000001),
-			.daddr = htonl(0x0a000002),
-		};
-
-		ip.check = htons(csum_fold(csum_add(0, &ip, sizeof(ip))));
-		memcpy(p, &ip, sizeof(ip));
-		return sizeof(ip);
-	} else {
-		struct ipv6hdr ip = {
-			.version = 6,
-			.hop_limit = 64,
-			.nexthdr = proto,
-			.payload_len = htons(len),
-		};
-
-		ip.saddr.s6_addr[0] = 0xfd;
-		ip.saddr.s6_addr[15] = 1;
-		ip.daddr.s6_addr[0] = 0xfd;
-		ip.daddr.s6_addr[15] = 2;
-		memcpy(p, &ip, sizeof(ip));
-		return sizeof(ip);
-	}
+	return family == AF_INET ? put_ipv4(p, proto, len) :
+				   put_ipv6(p, proto, len);
 }
 
 static void put_payload(__u8 *p, size_t len, __u32 flow, __u64 seq)

@@ -393,12 +393,12 @@ TEST_F(one, deadline_thaws)
 
 TEST_F(one, deadline_discards_if_asked_to)
 {
-	struct tapmig_create c = CREATE(
-		.max_frozen_ms = 2000,
-		.deadline_action = TAPMIG_DEADLINE_ACTION_DISCARD);
-	int hold = hold_new(&self->n, &c);
+	struct tapmig_create c = CREATE(.max_frozen_ms = 2000);
 	struct tally t = {};
+	int hold;
 
+	c.deadline_action = TAPMIG_DEADLINE_ACTION_DISCARD;
+	hold = hold_new(&self->n, &c);
 	ASSERT_EQ(0, hold_freeze(hold));
 	tx_flow(&self->n, self->tx, 0, 0, 100);
 	ASSERT_TRUE(hold_wait_captured(hold, 100));
