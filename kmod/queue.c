@@ -454,10 +454,12 @@ void tapmig_queue_before_resize(struct tapmig_queue *q)
 
 	lockdep_assert_held(&q->hold->lock);
 
+	if (!q->file)
+		return;
 	spin_lock_bh(&r->consumer_lock);
 	if (q->frozen) {
 		__tapmig_queue_drain(q);
-	} else if (q->grown && q->grown == r->queue) {
+	} else {
 		while ((ptr = __ptr_ring_peek(r))) {
 			p = tapmig_pkt_init(ptr);
 			if (!p)
