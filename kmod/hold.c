@@ -18,6 +18,7 @@
 
 /* All holds by id. A hold in it has a reference for that. */
 static DEFINE_XARRAY_ALLOC1(tapmig_holds);
+static u32 tapmig_next_id;
 struct workqueue_struct *tapmig_wq;
 
 static const char * const tapmig_state_names[] = {
@@ -678,6 +679,7 @@ static void tapmig_deadline_work(struct work_struct *work)
 		break;
 	case TAPMIG_STATE_DEAD:
 		h->flags |= TAPMIG_HOLD_FLAGS_DUE;
+		tapmig_hold_event(h);
 		if (!h->owners)
 			tapmig_hold_unregister(h);
 		break;
@@ -780,11 +782,13 @@ struct tapmig_hold *tapmig_hold_create(struct net *net,
 
 	mutex_lock(&h->lock);
 	refcount_inc(&h->ref);
-	err = xa_alloc(&tapmig_holds, &h->id, h, xa_limit_31b, GFP_KERNEL);
-	if (!err)
+	/* Not soon again: somebody may still name the one that is gone. */
+	err = xa_alloc_cyclic(&tapmig_holds, &h->id, h, xa_limit_31b,
+			      &tapmig_next_id, GFP_KERNEL);
+	if (err >= 0)
 		tapmig_hold_event(h);
 	mutex_unlock(&h->lock);
-	if (err) {
+	if (err < 0) {
 		tapmig_hold_put(h);
 		tapmig_hold_put(h);
 		return ERR_PTR(err);
@@ -1012,7 +1016,8 @@ int tapmig_hold_freeze(struct tapmig_hold *h, bool detached,
 	trace_tapmig_freeze(h);
 	/* A stand-by may wait for hours; but not if nobody is there. */
 	if (h->role != TAPMIG_ROLE_STANDBY ||
-	    (h->flags & TAPMIG_HOLD_FLAGS_PINNED))
+	    (h->flags & (TAPMIG_HOLD_FLAGS_PINNED |
+			 TAPMIG_HOLD_FLAGS_DETACHED)))
 		tapmig_hold_start_deadline(h);
 	else
 		tapmig_hold_stop_deadline(h);

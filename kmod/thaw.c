@@ -16,12 +16,11 @@
 /* When there was no memory for a ring. */
 #define TAPMIG_THAW_RETRY	msecs_to_jiffies(10)
 
-/* Has a thaw to wait until the peer says that all is here. */
-static bool tapmig_thaw_must_wait(const struct tapmig_hold *h)
+/* Has the peer not said yet that all is here. */
+static bool tapmig_peer_behind(const struct tapmig_hold *h)
 {
 	return (h->flags & TAPMIG_HOLD_FLAGS_PEER) &&
-	       h->role == TAPMIG_ROLE_STANDBY && !h->in_step &&
-	       h->wait_import_ms != U32_MAX;
+	       h->role == TAPMIG_ROLE_STANDBY && !h->in_step;
 }
 
 /**
@@ -196,7 +195,7 @@ static void tapmig_handover_captured(struct tapmig_handover *ho)
 /* Is more to come from the peer. */
 static bool tapmig_peer_pending(struct tapmig_hold *h)
 {
-	return h->importing || (tapmig_thaw_must_wait(h) && !h->import_begun);
+	return h->importing || (tapmig_peer_behind(h) && !h->import_begun);
 }
 
 /**
@@ -295,7 +294,7 @@ void tapmig_thaw_start(struct tapmig_hold *h)
 
 	lockdep_assert_held(&h->lock);
 
-	if (tapmig_thaw_must_wait(h)) {
+	if (tapmig_peer_behind(h) && h->wait_import_ms != U32_MAX) {
 		wait += h->thaw_asked_at - ktime_get_ns();
 		if (wait > 0)
 			delay = nsecs_to_jiffies(wait) + 2;
