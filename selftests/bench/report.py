@@ -46,6 +46,7 @@ ROWS = [
         (f"linear-{what}/{of}", f"{what}, {name}")
         for of, name in (("100k-10k", "100,000 / 10,000"),
                          ("1M-100k", "1,000,000 / 100,000"),
+                         ("2M-1M", "2,000,000 / 1,000,000"),
                          ("large", "gigabytes / a sixteenth"))
         for what in ("capture", "thaw", "read", "export", "import")
     ] + [("linear-locked/1M", "ring locked at most, 1,000,000 frames")]),
@@ -126,7 +127,8 @@ def main():
         if held:
             print(f"  {'large frames held, ' + what:42} {held:>22}")
     print("Medians of all rounds, in brackets the quartiles; then the ratio")
-    print("of the best rounds of each.")
+    print("of the best rounds of each. Where few frames fit a cache and many")
+    print("do not, each of the many costs more, but no more for even more.")
     print(f"All figures are in {sys.argv[1]}.")
 
 
