@@ -128,7 +128,7 @@ check-long: ## what takes too long for every change
 check-core check-dkms check-long check-static check-tool check-vm: deps-build deps-test
 	@$(VM)/check.sh $(@:check-%=%)
 
-bench: deps-bench payload $(TEST_SERIES:%=kmod-%) ## costs, as ratios; build/bench.json
+bench: deps-build deps-bench kmod-7.3 ## costs, as ratios; build/bench.json
 	@[ ! -f selftests/bench/Makefile ] || \
 		$(MAKE) -C selftests/bench OUT="$(BUILD)/bench"
 	@$(script_env) selftests/bench/bench.sh </dev/null
