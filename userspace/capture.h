@@ -60,7 +60,8 @@ struct capture_interface {
  * struct capture - reader of one capture
  * @format: found by the first four bytes
  * @own: the packets were exported by us and carry their metadata
- * @sections: whether @own is decided: a capture may not mix
+ * @sections: sections so far; a capture may not mix ours with others
+ * @interfaces: interfaces of the section
  * @link_type: of the packet returned last
  * @offset: where in the capture @buf + @start is
  * @packets: packets returned
@@ -74,7 +75,8 @@ struct capture_interface {
 struct capture {
 	enum capture_format format;
 	bool own;
-	bool sections;
+	uint64_t sections;
+	uint32_t interfaces;
 	uint16_t link_type;
 	uint64_t offset;
 	uint64_t packets;
@@ -96,7 +98,6 @@ struct capture {
 	bool nsec;
 	uint32_t skip;
 	uint32_t skip_len;
-	uint32_t interfaces;
 	struct capture_interface *interface;
 };
 

@@ -10,11 +10,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <arpa/inet.h>
 #include <linux/genetlink.h>
 
 #include "capture.h"
 #include "tool.h"
+#include "transfer.h"
 
 /**
  * struct export - an export under way
@@ -30,16 +30,12 @@
  * @regular: it can be synced and cut
  * @written: bytes in the file
  * @w: builds the blocks
- * @pkt: packet that is being put together; its data is @frame
- * @have: bytes of it so far
- * @partial: there is such a packet
  * @last: highest number of a packet written whole, 0: none
  * @committed: last one committed
  * @packets: packets written
  * @bytes: their bytes
- * @odd: packets left out: they vanished from the hold half-way
  * @progress: for the terminal
- * @frame: room for the longest frame
+ * @in: puts packets together
  */
 struct export {
 	struct hold hold;
@@ -54,16 +50,12 @@ struct export {
 	bool regular;
 	uint64_t written;
 	struct pcapng_writer w;
-	struct packet pkt;
-	uint32_t have;
-	bool partial;
 	uint64_t last;
 	uint64_t committed;
 	uint64_t packets;
 	uint64_t bytes;
-	uint64_t odd;
 	struct progress progress;
-	uint8_t frame[TAPMIG_FRAME_MAX];
+	struct packet_reader in;
 };
 
 /* Whole blocks come here: what stands before them is valid by itself. */
@@ -134,102 +126,23 @@ check:
 
 static int finish_packet(struct export *x)
 {
+	const struct packet *p = &x->in.pkt;
 	int ret;
 
-	x->partial = false;
-	x->pkt.data = x->frame;
-	ret = pcapng_packet(&x->w, &x->pkt);
+	ret = pcapng_packet(&x->w, p);
 	if (ret)
 		return ret;
 	/* Segments share a number: done with it after the last. */
-	if (!(x->pkt.has & PACKET_SEGMENT) || x->pkt.sub + 1 >= x->pkt.subs) {
-		if (x->pkt.seq > x->last)
-			x->last = x->pkt.seq;
+	if (!(p->has & PACKET_SEGMENT) || p->sub + 1 >= p->subs) {
+		if (p->seq > x->last)
+			x->last = p->seq;
 		else	/* Given back late: commit, but go on from the last. */
 			x->committed = 0;
 	}
 	x->packets++;
-	x->bytes += x->pkt.len;
+	x->bytes += p->len;
 	progress_update(&x->progress, x->packets, x->packets, x->bytes);
 	return 0;
-}
-
-static bool start_packet(struct export *x, const struct nlattr **tb)
-{
-	struct packet *p = &x->pkt;
-	const struct nlattr *a;
-
-	memset(p, 0, sizeof(*p));
-	p->seq = nl_uint(tb[TAPMIG_A_PACKET_SEQ]);
-	p->sub = nl_uint(tb[TAPMIG_A_PACKET_SUB]);
-	p->subs = nl_uint(tb[TAPMIG_A_PACKET_SUBS]);
-	p->has |= p->subs ? PACKET_SEGMENT : 0;
-	p->queue = nl_uint(tb[TAPMIG_A_PACKET_QUEUE]);
-	p->time_ns = nl_uint(tb[TAPMIG_A_PACKET_TIME_NS]);
-	p->len = nl_uint(tb[TAPMIG_A_PACKET_LEN]);
-	p->dropped_before = nl_uint(tb[TAPMIG_A_PACKET_DROPPED_BEFORE]);
-	a = tb[TAPMIG_A_PACKET_VNET_HDR];
-	if (a && mnl_attr_get_payload_len(a) == VNET_HDR_LEN) {
-		memcpy(p->vnet_hdr, mnl_attr_get_payload(a), VNET_HDR_LEN);
-		p->has |= PACKET_VNET_HDR;
-	}
-	if (tb[TAPMIG_A_PACKET_VLAN_TCI] || tb[TAPMIG_A_PACKET_VLAN_PROTO]) {
-		p->vlan_tci = nl_uint(tb[TAPMIG_A_PACKET_VLAN_TCI]);
-		p->vlan_proto = ntohs(nl_uint(tb[TAPMIG_A_PACKET_VLAN_PROTO]));
-		p->has |= PACKET_VLAN;
-	}
-	if (tb[TAPMIG_A_PACKET_PROTOCOL]) {
-		p->protocol = ntohs(nl_uint(tb[TAPMIG_A_PACKET_PROTOCOL]));
-		p->has |= PACKET_PROTOCOL;
-	}
-	if (tb[TAPMIG_A_PACKET_HASH]) {
-		p->hash = nl_uint(tb[TAPMIG_A_PACKET_HASH]);
-		p->has |= PACKET_HASH;
-	}
-	return p->seq && p->len && p->len <= sizeof(x->frame);
-}
-
-static int take_chunk(struct export *x, const struct nlattr *nest)
-{
-	const struct nlattr *tb[TAPMIG_A_PACKET_MAX + 1];
-	const struct nlattr *data;
-	uint32_t offset, len;
-	uint64_t seq;
-
-	nl_parse_nested(nest, tb, TAPMIG_A_PACKET_MAX);
-	seq = nl_uint(tb[TAPMIG_A_PACKET_SEQ]);
-	offset = nl_uint(tb[TAPMIG_A_PACKET_OFFSET]);
-	data = tb[TAPMIG_A_PACKET_DATA];
-	len = data ? mnl_attr_get_payload_len(data) : 0;
-
-	/* Somebody else may commit a packet while its chunks come. */
-	if (x->partial && (!offset || seq != x->pkt.seq)) {
-		x->partial = false;
-		x->odd++;
-	}
-	if (!offset) {
-		if (seq > x->to)
-			return NL_STOP;
-		if (!start_packet(x, tb)) {
-			err("export: packet %llu of %u bytes makes no sense",
-			    (unsigned long long)seq, x->pkt.len);
-			return -EBADMSG;
-		}
-		x->partial = true;
-		x->have = 0;
-	}
-	if (!x->partial)
-		return 0;
-	if (offset != x->have || len > x->pkt.len - x->have ||
-	    nl_uint(tb[TAPMIG_A_PACKET_SUB]) != x->pkt.sub) {
-		err("export: packet %llu of %u bytes came in chunks that do not fit (%u bytes at %u after %u)",
-		    (unsigned long long)seq, x->pkt.len, len, offset, x->have);
-		return -EBADMSG;
-	}
-	if (len)
-		memcpy(x->frame + x->have, mnl_attr_get_payload(data), len);
-	x->have += len;
-	return x->have == x->pkt.len ? finish_packet(x) : 0;
 }
 
 static int packet_cb(const struct nlmsghdr *nlh, void *arg)
@@ -241,7 +154,11 @@ static int packet_cb(const struct nlmsghdr *nlh, void *arg)
 	mnl_attr_for_each(a, nlh, GENL_HDRLEN) {
 		if (mnl_attr_get_type(a) != TAPMIG_A_TRANSFER_PACKET)
 			continue;
-		ret = take_chunk(x, a);
+		ret = packet_chunk(&x->in, a);
+		if (ret > 0 && x->in.pkt.seq > x->to)
+			return NL_STOP;
+		if (ret > 0)
+			ret = finish_packet(x);
 		if (ret)
 			return ret;
 	}
@@ -283,7 +200,7 @@ static int pass(struct export *x, struct nl *nl)
 	mnl_attr_put_u32(nlh, TAPMIG_A_TRANSFER_HOLD_ID, x->hold.id);
 	if (x->from)
 		mnl_attr_put_u64(nlh, TAPMIG_A_TRANSFER_SEQ, x->from);
-	x->partial = false;
+	x->in.partial = false;
 	ret = nl_dump(nl, what, packet_cb, x);
 	if (ret == NL_STOP) {
 		/* The rest of the dump is in the old socket. */
@@ -459,9 +376,9 @@ int cmd_export(struct args *a)
 		ret = -EIO;
 		err("%s: %s", x->file, strerror(errno));
 	}
-	if (x->odd)
+	if (x->in.vanished)
 		err("%llu packets were committed by somebody else while they were exported, and are left out",
-		    (unsigned long long)x->odd);
+		    (unsigned long long)x->in.vanished);
 	if (stopped) {
 		err("interrupted: %llu packets were written, the last has number %llu",
 		    (unsigned long long)x->packets,

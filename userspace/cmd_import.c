@@ -7,44 +7,20 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <arpa/inet.h>
-
 #include "capture.h"
 #include "tool.h"
-
-/* The length of a netlink attribute has 16 bits; a nest is one too. */
-#define CHUNK_MAX	32768
-/* Well above the headers and the metadata of one chunk. */
-#define CHUNK_OVERHEAD	256
-/* Messages are filled to this, but a longer frame stays in one. */
-#define BATCH_SIZE	131072
-#define MESSAGE_MAX	(TAPMIG_FRAME_MAX + \
-			 (TAPMIG_FRAME_MAX / CHUNK_MAX + 1) * CHUNK_OVERHEAD)
-/* Most packets of a batch. */
-#define BATCH_PACKETS	1024
+#include "transfer.h"
 
 /**
  * struct import - an import under way
  * @hold: where to
  * @fd: the file
  * @name: how to call it
- * @msg: room for messages
- * @nlh: message being filled
- * @starts: offset in it of each packet
- * @count: packets in it
- * @last_of: its number
- * @limit: longest message that the socket takes
- * @packets: packets given to the kernel
- * @bytes: their bytes
+ * @out: gives packets to the kernel
  * @read: bytes of the file
- * @last: number of the last of them
- * @accepted: new ones
- * @resent: known ones
- * @late: ones that came after the thaw
  * @progress: for the terminal
  * @in: reader
  */
@@ -52,195 +28,11 @@ struct import {
 	struct hold hold;
 	int fd;
 	const char *name;
-	char *msg;
-	struct nlmsghdr *nlh;
-	uint32_t starts[BATCH_PACKETS];
-	unsigned int count;
-	uint64_t last_of[BATCH_PACKETS];
-	size_t limit;
-	uint64_t packets;
-	uint64_t bytes;
+	struct packet_batch out;
 	uint64_t read;
-	uint64_t last;
-	uint64_t accepted;
-	uint64_t resent;
-	uint64_t late;
 	struct progress progress;
 	struct capture in;
 };
-
-static int reply_cb(const struct nlmsghdr *nlh, void *arg)
-{
-	const struct nlattr *tb[TAPMIG_A_TRANSFER_MAX + 1];
-	struct import *im = arg;
-
-	nl_parse(nlh, tb, TAPMIG_A_TRANSFER_MAX);
-	im->accepted += nl_uint(tb[TAPMIG_A_TRANSFER_ACCEPTED]);
-	im->resent += nl_uint(tb[TAPMIG_A_TRANSFER_RESENT]);
-	im->late += nl_uint(tb[TAPMIG_A_TRANSFER_LATE]);
-	return 0;
-}
-
-static void begin_batch(struct import *im, struct nl *nl)
-{
-	im->nlh = nl_request_in(nl, im->msg, TAPMIG_CMD_PACKET_NEW);
-	mnl_attr_put_u32(im->nlh, TAPMIG_A_TRANSFER_HOLD_ID, im->hold.id);
-	im->count = 0;
-}
-
-/*
- * The kernel takes all of a message or nothing. When the hold is full, what
- * still has room goes in one by one, so that it is known which was the last.
- */
-static int send_singly(struct import *im, struct nl *nl)
-{
-	unsigned int i, count = im->count;
-	uint32_t end = im->nlh->nlmsg_len, len;
-	struct nlmsghdr *nlh;
-	char *one;
-	int ret = -ENOBUFS;
-
-	one = malloc(MESSAGE_MAX);
-	if (!one)
-		return ret;
-	for (i = 0; i < count; i++) {
-		len = (i + 1 < count ? im->starts[i + 1] : end) -
-		      im->starts[i];
-		nlh = nl_request_in(nl, one, TAPMIG_CMD_PACKET_NEW);
-		mnl_attr_put_u32(nlh, TAPMIG_A_TRANSFER_HOLD_ID, im->hold.id);
-		memcpy(mnl_nlmsg_get_payload_tail(nlh),
-		       im->msg + im->starts[i], len);
-		nlh->nlmsg_len += len;
-		ret = nl_do_quiet(nl, "import", reply_cb, im, ENOBUFS);
-		if (ret)
-			break;
-		im->packets++;
-		im->last = im->last_of[i];
-	}
-	free(one);
-	return ret;
-}
-
-static int send_batch(struct import *im, struct nl *nl)
-{
-	int ret;
-
-	if (!im->count)
-		return 0;
-	nl->req = im->nlh;
-	ret = nl_do_quiet(nl, "import", reply_cb, im, ENOBUFS);
-	if (ret == -ENOBUFS) {
-		ret = send_singly(im, nl);
-	} else if (!ret) {
-		im->packets += im->count;
-		im->last = im->last_of[im->count - 1];
-	}
-	im->count = 0;
-	return ret;
-}
-
-static void put_meta(struct nlmsghdr *nlh, const struct packet *p)
-{
-	mnl_attr_put_u32(nlh, TAPMIG_A_PACKET_LEN, p->len);
-	if (p->has & PACKET_SEGMENT)
-		mnl_attr_put_u16(nlh, TAPMIG_A_PACKET_SUBS, p->subs);
-	mnl_attr_put_u16(nlh, TAPMIG_A_PACKET_QUEUE, p->queue);
-	if (p->time_ns)
-		mnl_attr_put_u64(nlh, TAPMIG_A_PACKET_TIME_NS, p->time_ns);
-	if (p->has & PACKET_VNET_HDR)
-		mnl_attr_put(nlh, TAPMIG_A_PACKET_VNET_HDR, VNET_HDR_LEN,
-			     p->vnet_hdr);
-	if (p->has & PACKET_VLAN) {
-		mnl_attr_put_u16(nlh, TAPMIG_A_PACKET_VLAN_TCI, p->vlan_tci);
-		mnl_attr_put_u16(nlh, TAPMIG_A_PACKET_VLAN_PROTO,
-				 htons(p->vlan_proto));
-	}
-	if (p->has & PACKET_PROTOCOL)
-		mnl_attr_put_u16(nlh, TAPMIG_A_PACKET_PROTOCOL,
-				 htons(p->protocol));
-	if (p->has & PACKET_HASH)
-		mnl_attr_put_u32(nlh, TAPMIG_A_PACKET_HASH, p->hash);
-}
-
-static uint32_t put_chunk(struct nlmsghdr *nlh, const struct packet *p,
-			  uint32_t at)
-{
-	uint32_t n = p->len - at < CHUNK_MAX ? p->len - at : CHUNK_MAX;
-	struct nlattr *nest;
-
-	nest = mnl_attr_nest_start(nlh, TAPMIG_A_TRANSFER_PACKET);
-	mnl_attr_put_u64(nlh, TAPMIG_A_PACKET_SEQ, p->seq);
-	if (p->has & PACKET_SEGMENT)
-		mnl_attr_put_u16(nlh, TAPMIG_A_PACKET_SUB, p->sub);
-	if (!at)
-		put_meta(nlh, p);
-	else
-		mnl_attr_put_u32(nlh, TAPMIG_A_PACKET_OFFSET, at);
-	mnl_attr_put(nlh, TAPMIG_A_PACKET_DATA, n, p->data + at);
-	mnl_attr_nest_end(nlh, nest);
-	return n;
-}
-
-/* A message for each chunk, when the socket takes no longer ones. */
-static int send_in_chunks(struct import *im, struct nl *nl,
-			  const struct packet *p)
-{
-	uint32_t at = 0;
-	int ret;
-
-	while (at < p->len) {
-		begin_batch(im, nl);
-		at += put_chunk(im->nlh, p, at);
-		ret = nl_do_quiet(nl, "import", reply_cb, im, ENOBUFS);
-		if (ret)
-			return ret;
-	}
-	im->packets++;
-	im->bytes += p->len;
-	im->last = p->seq;
-	return 0;
-}
-
-static int add_packet(struct import *im, struct nl *nl, const struct packet *p)
-{
-	uint32_t chunks = (p->len + CHUNK_MAX - 1) / CHUNK_MAX, at = 0;
-	size_t need = p->len + (size_t)chunks * CHUNK_OVERHEAD;
-	int ret;
-
-	if (im->count && (im->count == BATCH_PACKETS ||
-			  im->nlh->nlmsg_len + need > BATCH_SIZE)) {
-		ret = send_batch(im, nl);
-		if (ret)
-			return ret;
-	}
-	if (!im->count) {
-		if (need + CHUNK_OVERHEAD > im->limit)
-			return send_in_chunks(im, nl, p);
-		begin_batch(im, nl);
-	}
-	im->starts[im->count] = im->nlh->nlmsg_len;
-	im->last_of[im->count] = p->seq;
-	while (at < p->len)
-		at += put_chunk(im->nlh, p, at);
-	im->count++;
-	im->bytes += p->len;
-	return 0;
-}
-
-/* The longest frame must fit one message. */
-static void raise_limit(struct import *im, struct nl *nl)
-{
-	int size = MESSAGE_MAX;
-	socklen_t len = sizeof(size);
-
-	if (setsockopt(nl_fd(nl), SOL_SOCKET, SO_SNDBUFFORCE, &size,
-		       sizeof(size)))
-		setsockopt(nl_fd(nl), SOL_SOCKET, SO_SNDBUF, &size,
-			   sizeof(size));
-	if (getsockopt(nl_fd(nl), SOL_SOCKET, SO_SNDBUF, &size, &len))
-		size = BATCH_SIZE;
-	im->limit = size - 32 < (int)MESSAGE_MAX ? size - 32 : MESSAGE_MAX;
-}
 
 /* CAPTURE_PACKET, CAPTURE_END, or CAPTURE_ERROR and a message. */
 static enum capture_status next_packet(struct import *im, struct packet *p)
@@ -296,7 +88,6 @@ static int transfer(struct import *im, struct nl *nl)
 	struct packet p;
 	int ret = 0, err2;
 
-	im->count = 0;
 	while (!ret) {
 		status = next_packet(im, &p);
 		if (status == CAPTURE_END)
@@ -306,12 +97,12 @@ static int transfer(struct import *im, struct nl *nl)
 		else
 			ret = check_link_type(im);
 		if (!ret)
-			ret = add_packet(im, nl, &p);
-		progress_update(&im->progress, im->read, im->packets,
-				im->bytes);
+			ret = packet_batch_add(&im->out, nl, &p);
+		progress_update(&im->progress, im->read, im->out.packets,
+				im->out.bytes);
 	}
 	/* What came before the end, or before the bad block. */
-	err2 = send_batch(im, nl);
+	err2 = packet_batch_flush(&im->out, nl);
 	return ret ? ret : err2;
 }
 
@@ -342,12 +133,12 @@ static int run(struct import *im, struct nl *nl, const uint64_t *age, bool end)
 		err("hold %u is full", im->hold.id);
 	if (ret)
 		err("%s: %llu packets were imported, the last has number %llu",
-		    im->name, (unsigned long long)im->packets,
-		    (unsigned long long)im->last);
+		    im->name, (unsigned long long)im->out.packets,
+		    (unsigned long long)im->out.last);
 	/* In step it is only if all came. */
 	if (!ret)
 		ret = simple(im, nl, TAPMIG_CMD_IMPORT_SYNC, "import-sync",
-			     TAPMIG_A_TRANSFER_SEQ, &im->last);
+			     TAPMIG_A_TRANSFER_SEQ, &im->out.last);
 	if (end) {
 		err2 = simple(im, nl, TAPMIG_CMD_IMPORT_END, "import-end", 0,
 			      NULL);
@@ -357,10 +148,10 @@ static int run(struct import *im, struct nl *nl, const uint64_t *age, bool end)
 		return ret;
 	out_object(NULL);
 	out_u64("id", "id ", COLOR_ID, im->hold.id);
-	out_u64("packets", " packets ", COLOR_NONE, im->packets);
-	out_u64("accepted", " accepted ", COLOR_NONE, im->accepted);
-	out_u64("resent", " resent ", COLOR_NONE, im->resent);
-	out_u64("late", " late ", COLOR_NONE, im->late);
+	out_u64("packets", " packets ", COLOR_NONE, im->out.packets);
+	out_u64("accepted", " accepted ", COLOR_NONE, im->out.accepted);
+	out_u64("resent", " resent ", COLOR_NONE, im->out.resent);
+	out_u64("late", " late ", COLOR_NONE, im->out.late);
 	out_line();
 	out_object_end();
 	return 0;
@@ -417,13 +208,13 @@ static int check(struct import *im)
 		out_array("list");
 	while ((status = next_packet(im, &p)) == CAPTURE_PACKET) {
 		first = first ? first : p.seq;
-		im->last = p.seq;
-		im->packets++;
-		im->bytes += p.len;
+		im->out.last = p.seq;
+		im->out.packets++;
+		im->out.bytes += p.len;
 		dropped += p.dropped_before;
 		print_packet(&p);
-		progress_update(&im->progress, im->read, im->packets,
-				im->bytes);
+		progress_update(&im->progress, im->read, im->out.packets,
+				im->out.bytes);
 	}
 	progress_end(&im->progress);
 	if (opt.json && opt.stats)
@@ -432,14 +223,14 @@ static int check(struct import *im)
 		   im->in.format == CAPTURE_PCAP ? "pcap" : "pcapng");
 	out_string("from", " from ", COLOR_NONE,
 		   im->in.own ? "tapmig" : "another program");
-	out_u64("packets", " packets ", COLOR_NONE, im->packets);
-	out_u64("bytes", " bytes ", COLOR_NONE, im->bytes);
-	if (im->packets) {
+	out_u64("packets", " packets ", COLOR_NONE, im->out.packets);
+	out_u64("bytes", " bytes ", COLOR_NONE, im->out.bytes);
+	if (im->out.packets) {
 		out_string("link_type", " link-type ", COLOR_NONE,
 			   im->in.link_type == LINKTYPE_ETHERNET ? "ethernet" :
 			   "raw-ip");
 		out_u64("first_seq", " first-seq ", COLOR_NONE, first);
-		out_u64("last_seq", " last-seq ", COLOR_NONE, im->last);
+		out_u64("last_seq", " last-seq ", COLOR_NONE, im->out.last);
 	}
 	if (dropped)
 		out_u64("dropped", " dropped ", COLOR_BAD, dropped);
@@ -528,17 +319,13 @@ int cmd_import(struct args *a)
 		ret = check(im);
 		goto out;
 	}
-	im->msg = malloc(MESSAGE_MAX + BATCH_SIZE);
-	if (!im->msg) {
-		err("out of memory");
-		ret = -ENOMEM;
-		goto out;
-	}
 	ret = nl_open(&nl);
 	if (ret)
 		goto out;
-	raise_limit(im, &nl);
+	packet_batch_socket(&nl);
 	ret = selector_resolve_one(&nl, &sel, &im->hold);
+	if (!ret)
+		ret = packet_batch_init(&im->out, im->hold.id);
 	if (!ret)
 		ret = run(im, &nl, have_age ? &age : NULL, end);
 out:
@@ -546,7 +333,7 @@ out:
 		close(im->fd);
 	capture_free(&im->in);
 	nl_close(&nl);
-	free(im->msg);
+	packet_batch_free(&im->out);
 	free(im);
 	return exit_code(ret);
 }

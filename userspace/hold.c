@@ -143,6 +143,8 @@ void hold_parse(const struct nlmsghdr *nlh, struct hold *h)
 	memset(h, 0, sizeof(*h));
 	h->id = nl_uint(tb[TAPMIG_A_HOLD_ID]);
 	h->state = nl_uint(tb[TAPMIG_A_HOLD_STATE]);
+	h->role = nl_uint(tb[TAPMIG_A_HOLD_ROLE]);
+	h->flags = nl_uint(tb[TAPMIG_A_HOLD_FLAGS]);
 	h->link_type = nl_uint(tb[TAPMIG_A_HOLD_LINK_TYPE]);
 	h->gone = h->state == TAPMIG_STATE_DEAD &&
 		  !tb[TAPMIG_A_HOLD_MAX_PACKETS];
@@ -150,6 +152,19 @@ void hold_parse(const struct nlmsghdr *nlh, struct hold *h)
 	h->held_bytes = nl_uint(tb[TAPMIG_A_HOLD_HELD_BYTES]);
 	h->highest_seq = nl_uint(tb[TAPMIG_A_HOLD_HIGHEST_SEQ]);
 	h->committed_seq = nl_uint(tb[TAPMIG_A_HOLD_COMMITTED_SEQ]);
+	h->max_packets = nl_uint(tb[TAPMIG_A_HOLD_MAX_PACKETS]);
+	h->max_bytes = nl_uint(tb[TAPMIG_A_HOLD_MAX_BYTES]);
+	h->frozen_ns = nl_uint(tb[TAPMIG_A_HOLD_FROZEN_NS]);
+	h->frozen_for_ms = nl_uint(tb[TAPMIG_A_HOLD_FROZEN_FOR_MS]);
+	h->dropped = nl_uint(tb[TAPMIG_A_HOLD_DROPPED]);
+	h->discarded = nl_uint(tb[TAPMIG_A_HOLD_DISCARDED]);
+	h->imported = nl_uint(tb[TAPMIG_A_HOLD_IMPORTED]);
+	h->resent = nl_uint(tb[TAPMIG_A_HOLD_RESENT]);
+	h->flooded = nl_uint(tb[TAPMIG_A_HOLD_FLOODED]);
+	h->late = nl_uint(tb[TAPMIG_A_HOLD_LATE]);
+	h->late_skipped = nl_uint(tb[TAPMIG_A_HOLD_LATE_SKIPPED]);
+	h->own_address = nl_uint(tb[TAPMIG_A_HOLD_OWN_ADDRESS]);
+	h->lost = nl_uint(tb[TAPMIG_A_HOLD_LOST]);
 	copy_string(h->ifname, sizeof(h->ifname), tb[TAPMIG_A_HOLD_IFNAME]);
 	copy_string(h->label, sizeof(h->label), tb[TAPMIG_A_HOLD_LABEL]);
 }

@@ -4,6 +4,7 @@
  * a refusal is always printed, with the name of the attribute it is about.
  */
 #include <errno.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -92,8 +93,23 @@ static void attr_at(const struct nlmsghdr *req, uint32_t offset, char *buf,
 	*buf = 0;
 }
 
-/* Prints an error or a warning of the kernel. */
-static void report(const struct nl *nl, const char *what, int error,
+/* What went wrong: printed, or kept for who wants to say it himself. */
+static void complain(struct nl *nl, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
+
+static void complain(struct nl *nl, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(nl->error, sizeof(nl->error), fmt, ap);
+	va_end(ap);
+	if (!nl->silent)
+		err("%s", nl->error);
+}
+
+/* Tells an error or a warning of the kernel. */
+static void report(struct nl *nl, const char *what, int error,
 		   const struct nlmsghdr *nlh, size_t skip, bool have_tlvs)
 {
 	char where[64] = "", text[256] = "";
@@ -127,84 +143,126 @@ static void report(const struct nl *nl, const char *what, int error,
 		}
 	}
 	if (error)
-		err("%s: %s%s%s%s", what, text, where, *text || *where ?
-		    ": " : "", strerror(error));
+		complain(nl, "%s: %s%s%s%s", what, text, where,
+			 *text || *where ? ": " : "", strerror(error));
 	else if (*text)
-		err("%s: warning: %s%s", what, text, where);
+		complain(nl, "%s: warning: %s%s", what, text, where);
+}
+
+static int nl_send(struct nl *nl, const char *what)
+{
+	int ret;
+
+	nl->interrupted = false;
+	if (mnl_socket_sendto(nl->mnl, nl->req, nl->req->nlmsg_len) >= 0)
+		return 0;
+	ret = -errno;
+	complain(nl, "%s: sending to the kernel: %s", what, strerror(errno));
+	return ret;
+}
+
+/* An error or the end of a dump: what it says, as a negative errno. */
+static int nl_status(struct nl *nl, const char *what,
+		     const struct nlmsghdr *nlh, int quiet)
+{
+	size_t skip = sizeof(int), size = mnl_nlmsg_get_payload_len(nlh);
+	const struct nlmsgerr *e;
+	int error = 0;
+
+	if (nlh->nlmsg_type == NLMSG_ERROR) {
+		if (size < sizeof(*e))
+			return -EBADMSG;
+		e = mnl_nlmsg_get_payload(nlh);
+		error = -e->error;
+		skip = sizeof(*e);
+		if (error && !(nlh->nlmsg_flags & NLM_F_CAPPED) &&
+		    e->msg.nlmsg_len > sizeof(e->msg))
+			skip += MNL_ALIGN(e->msg.nlmsg_len) - sizeof(e->msg);
+	} else if (size >= sizeof(error)) {
+		memcpy(&error, mnl_nlmsg_get_payload(nlh), sizeof(error));
+		error = error < 0 ? -error : 0;
+	}
+	if (!error || error != quiet)
+		report(nl, what, error, nlh, skip,
+		       nlh->nlmsg_flags & NLM_F_ACK_TLVS);
+	return -error;
+}
+
+/* What the socket has next; *more: the answer has not ended. */
+static int nl_take(struct nl *nl, const char *what, nl_cb cb, void *arg,
+		   int quiet, bool *more)
+{
+	const struct nlmsghdr *nlh;
+	int len, ret;
+	ssize_t n;
+
+	*more = false;
+	do {
+		n = mnl_socket_recvfrom(nl->mnl, nl->buf, NL_BUFFER_SIZE);
+	} while (n < 0 && errno == EINTR);
+	if (n < 0) {
+		ret = -errno;
+		complain(nl, "%s: receiving from the kernel: %s", what,
+			 strerror(errno));
+		return ret;
+	}
+	nlh = (const struct nlmsghdr *)nl->buf;
+	for (len = n; mnl_nlmsg_ok(nlh, len);
+	     nlh = mnl_nlmsg_next(nlh, &len)) {
+		if (nlh->nlmsg_seq != nl->seq)
+			continue;
+		if (nlh->nlmsg_flags & NLM_F_DUMP_INTR)
+			nl->interrupted = true;
+		if (nlh->nlmsg_type == NLMSG_ERROR ||
+		    nlh->nlmsg_type == NLMSG_DONE)
+			return nl_status(nl, what, nlh, quiet);
+		if (nlh->nlmsg_type < NLMSG_MIN_TYPE ||
+		    mnl_nlmsg_get_payload_len(nlh) < GENL_HDRLEN)
+			continue;
+		ret = cb ? cb(nlh, arg) : 0;
+		if (ret)
+			return ret;
+	}
+	*more = true;
+	return 0;
 }
 
 static int nl_run(struct nl *nl, const char *what, nl_cb cb, void *arg,
 		  int quiet)
 {
-	const struct nlmsghdr *nlh;
-	const struct nlmsgerr *e;
-	size_t skip;
-	ssize_t n;
-	int len, error, ret;
+	bool more = true;
+	int ret;
 
-	nl->interrupted = false;
-	if (mnl_socket_sendto(nl->mnl, nl->req, nl->req->nlmsg_len) < 0) {
-		ret = -errno;
-		err("%s: sending to the kernel: %s", what, strerror(errno));
-		return ret;
-	}
-	for (;;) {
-		n = mnl_socket_recvfrom(nl->mnl, nl->buf, NL_BUFFER_SIZE);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0) {
-			ret = -errno;
-			err("%s: receiving from the kernel: %s", what,
-			    strerror(errno));
-			return ret;
-		}
-		nlh = (const struct nlmsghdr *)nl->buf;
-		for (len = n; mnl_nlmsg_ok(nlh, len);
-		     nlh = mnl_nlmsg_next(nlh, &len)) {
-			if (nlh->nlmsg_seq != nl->seq)
-				continue;
-			if (nlh->nlmsg_flags & NLM_F_DUMP_INTR)
-				nl->interrupted = true;
-			if (nlh->nlmsg_type == NLMSG_ERROR) {
-				if (mnl_nlmsg_get_payload_len(nlh) <
-				    sizeof(*e))
-					return -EBADMSG;
-				e = mnl_nlmsg_get_payload(nlh);
-				error = -e->error;
-				skip = sizeof(*e);
-				if (error &&
-				    !(nlh->nlmsg_flags & NLM_F_CAPPED) &&
-				    e->msg.nlmsg_len > sizeof(e->msg))
-					skip += MNL_ALIGN(e->msg.nlmsg_len) -
-						sizeof(e->msg);
-				if (!error || error != quiet)
-					report(nl, what, error, nlh, skip,
-					       nlh->nlmsg_flags &
-					       NLM_F_ACK_TLVS);
-				return -error;
-			}
-			if (nlh->nlmsg_type == NLMSG_DONE) {
-				error = 0;
-				if (mnl_nlmsg_get_payload_len(nlh) >= 4)
-					error = -*(int *)
-						mnl_nlmsg_get_payload(nlh);
-				if (error < 0)
-					error = 0;
-				if (!error || error != quiet)
-					report(nl, what, error, nlh,
-					       sizeof(int),
-					       nlh->nlmsg_flags &
-					       NLM_F_ACK_TLVS);
-				return -error;
-			}
-			if (nlh->nlmsg_type < NLMSG_MIN_TYPE ||
-			    mnl_nlmsg_get_payload_len(nlh) < GENL_HDRLEN)
-				continue;
-			ret = cb ? cb(nlh, arg) : 0;
-			if (ret)
-				return ret;
-		}
-	}
+	ret = nl_send(nl, what);
+	while (!ret && more)
+		ret = nl_take(nl, what, cb, arg, quiet, &more);
+	return ret;
+}
+
+int nl_dump_begin(struct nl *nl, const char *what)
+{
+	nl->req->nlmsg_flags |= NLM_F_DUMP;
+	return nl_send(nl, what);
+}
+
+int nl_dump_step(struct nl *nl, const char *what, nl_cb cb, void *arg)
+{
+	bool more;
+	int ret;
+
+	ret = nl_take(nl, what, cb, arg, 0, &more);
+	return ret ? ret : more;
+}
+
+int nl_do_silent(struct nl *nl, const char *what, nl_cb cb, void *arg)
+{
+	bool silent = nl->silent;
+	int ret;
+
+	nl->silent = true;
+	ret = nl_do(nl, what, cb, arg);
+	nl->silent = silent;
+	return ret;
 }
 
 struct nlmsghdr *nl_request_in(struct nl *nl, void *buf, uint8_t cmd)
@@ -274,36 +332,59 @@ static int family_cb(const struct nlmsghdr *nlh, void *arg)
 	return 0;
 }
 
-int nl_open_any(struct nl *nl)
+static int nl_socket(struct nl *nl)
 {
-	struct nlmsghdr *nlh;
 	int one = 1, ret;
 
 	memset(nl, 0, sizeof(*nl));
+	nl->message_max = sizeof(nl->reqbuf);
 	nl->buf = malloc(NL_BUFFER_SIZE);
-	if (!nl->buf)
+	if (!nl->buf) {
+		err("out of memory");
 		return -ENOMEM;
+	}
 	nl->mnl = mnl_socket_open2(NETLINK_GENERIC, SOCK_CLOEXEC);
 	if (!nl->mnl || mnl_socket_bind(nl->mnl, 0, MNL_SOCKET_AUTOPID) < 0) {
 		ret = -errno;
 		err("netlink socket: %s", strerror(errno));
-		goto out;
+		nl_close(nl);
+		return ret;
 	}
 	nl->portid = mnl_socket_get_portid(nl->mnl);
 	mnl_socket_setsockopt(nl->mnl, NETLINK_EXT_ACK, &one, sizeof(one));
 	/* A refused import need not come back with its packets. */
 	mnl_socket_setsockopt(nl->mnl, NETLINK_CAP_ACK, &one, sizeof(one));
+	return 0;
+}
 
+int nl_open_like(struct nl *nl, const struct nl *like)
+{
+	int ret = nl_socket(nl);
+
+	if (ret)
+		return ret;
+	nl->family = like->family;
+	nl->version = like->version;
+	nl->group = like->group;
+	return 0;
+}
+
+int nl_open_any(struct nl *nl)
+{
+	struct nlmsghdr *nlh;
+	int ret;
+
+	ret = nl_socket(nl);
+	if (ret)
+		return ret;
 	nl->family = GENL_ID_CTRL;
 	nlh = nl_request(nl, CTRL_CMD_GETFAMILY);
 	((struct genlmsghdr *)mnl_nlmsg_get_payload(nlh))->version = 1;
 	mnl_attr_put_strz(nlh, CTRL_ATTR_FAMILY_NAME, TAPMIG_FAMILY_NAME);
 	nl->family = 0;
 	ret = nl_do_quiet(nl, "netlink family", family_cb, nl, ENOENT);
-	if (!ret)
-		return 0;
-out:
-	nl_close(nl);
+	if (ret)
+		nl_close(nl);
 	return ret;
 }
 

@@ -19,6 +19,7 @@
  * @time_ns: arrival, nanoseconds of CLOCK_REALTIME, 0 if not known
  * @has: PACKET_*: which of the optional members are set
  * @len: length of the frame
+ * @interface: which interface of its section
  * @hash: flow hash
  * @dropped_before: packets dropped between the previous one and this
  * @sub: index of the segment
@@ -35,6 +36,7 @@ struct packet {
 	uint64_t time_ns;
 	uint32_t has;
 	uint32_t len;
+	uint32_t interface;
 	uint32_t hash;
 	uint32_t dropped_before;
 	uint16_t sub;

@@ -141,7 +141,7 @@ static enum capture_status read_section(struct capture *c, size_t len)
 				    own ? "of" : "that is not of",
 				    own ? " not" : "");
 	c->own = own;
-	c->sections = true;
+	c->sections++;
 	c->interfaces = 0;
 	return CAPTURE_MORE;
 }
@@ -338,6 +338,7 @@ static enum capture_status read_packet(struct capture *c, struct packet *pkt,
 				    caplen, len);
 	memset(pkt, 0, sizeof(*pkt));
 	pkt->data = p + 8 + PACKET_FIXED;
+	pkt->interface = index;
 	ts = (uint64_t)capture_get32(c, p + 12) << 32 |
 	     capture_get32(c, p + 16);
 	if (!time_ns(&c->interface[index], ts, &pkt->time_ns))
@@ -662,7 +663,7 @@ int pcapng_packet(struct pcapng_writer *w, const struct packet *pkt)
 
 	if (!p)
 		return w->error;
-	put_le32(&p, 0);
+	put_le32(&p, pkt->interface);
 	put_le32(&p, pkt->time_ns >> 32);
 	put_le32(&p, pkt->time_ns);
 	put_le32(&p, caplen);

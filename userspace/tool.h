@@ -82,6 +82,8 @@ void out_line(void);
 int out_finish(void);
 
 /* netlink.c */
+#define NL_ERROR_SIZE	384
+
 /**
  * struct nl - a socket to the family, with one request at a time
  * @mnl: the socket
@@ -91,7 +93,10 @@ int out_finish(void);
  * @version: its version
  * @group: number of the multicast group "events"
  * @req: the request being built, in @reqbuf or a buffer of the caller
+ * @message_max: longest request that the socket takes
  * @interrupted: the dump that has ended was not consistent
+ * @silent: errors are not printed
+ * @error: the last one that was not
  * @reqbuf: room for small requests
  * @buf: room for answers
  */
@@ -103,7 +108,10 @@ struct nl {
 	uint32_t version;
 	uint32_t group;
 	struct nlmsghdr *req;
+	size_t message_max;
 	bool interrupted;
+	bool silent;
+	char error[NL_ERROR_SIZE];
 	char reqbuf[4096] __attribute__((aligned(8)));
 	char *buf;
 };
@@ -132,6 +140,16 @@ int nl_dump(struct nl *nl, const char *what, nl_cb cb, void *arg);
 /* As nl_do(), but the errno quiet is left to the caller to report. */
 int nl_do_quiet(struct nl *nl, const char *what, nl_cb cb, void *arg,
 		int quiet);
+/* As nl_do(), but messages go to nl->error. */
+int nl_do_silent(struct nl *nl, const char *what, nl_cb cb, void *arg);
+/*
+ * A dump in steps, so that it can wait: begin, then one message at a time. The
+ * kernel keeps the place. nl_dump_step(): 1 until the dump has ended.
+ */
+int nl_dump_begin(struct nl *nl, const char *what);
+int nl_dump_step(struct nl *nl, const char *what, nl_cb cb, void *arg);
+/* Another socket to the family that nl is one to, in this namespace. */
+int nl_open_like(struct nl *nl, const struct nl *like);
 int nl_events_join(struct nl *nl);
 /* One message; -ENOBUFS: events were lost; -EINTR. Prints other errors. */
 int nl_events_read(struct nl *nl, nl_cb cb, void *arg);
@@ -164,24 +182,54 @@ struct selector {
  * struct hold - what commands need to know of a hold
  * @id: its number
  * @state: enum tapmig_state
+ * @role: enum tapmig_role
+ * @flags: TAPMIG_HOLD_FLAGS_*
  * @link_type: enum tapmig_link_type
  * @gone: this came with the last event of the hold
  * @held_packets: held now
  * @held_bytes: their memory
  * @highest_seq: newest packet
  * @committed_seq: newest committed one
+ * @max_packets: limit
+ * @max_bytes: limit
+ * @frozen_ns: when it froze, CLOCK_REALTIME, 0: never
+ * @frozen_for_ms: how long ago, or how long
+ * @dropped: dropped for want of room
+ * @discarded: freed by discard
+ * @imported: imported, without repeats
+ * @resent: repeats
+ * @flooded: copies of imported ones
+ * @late: came after the thaw, delivered
+ * @late_skipped: came after the thaw, not delivered
+ * @own_address: sent by the guest itself
+ * @lost: lost for other reasons
  * @ifname: device, or empty
  * @label: label, or empty
  */
 struct hold {
 	uint32_t id;
 	uint32_t state;
+	uint32_t role;
+	uint32_t flags;
 	uint32_t link_type;
 	bool gone;
 	uint64_t held_packets;
 	uint64_t held_bytes;
 	uint64_t highest_seq;
 	uint64_t committed_seq;
+	uint32_t max_packets;
+	uint64_t max_bytes;
+	uint64_t frozen_ns;
+	uint64_t frozen_for_ms;
+	uint64_t dropped;
+	uint64_t discarded;
+	uint64_t imported;
+	uint64_t resent;
+	uint64_t flooded;
+	uint64_t late;
+	uint64_t late_skipped;
+	uint64_t own_address;
+	uint64_t lost;
 	char ifname[IFNAMSIZ];
 	char label[TAPMIG_LABEL_MAX + 1];
 };
@@ -247,6 +295,7 @@ int cmd_discard(struct args *a);
 int cmd_export(struct args *a);
 int cmd_import(struct args *a);
 int cmd_monitor(struct args *a);
+int cmd_relay(struct args *a);
 int cmd_version(struct args *a);
 
 #endif /* TAPMIG_TOOL_H */
