@@ -5,7 +5,9 @@
 # missing. Does nothing, quickly, when all are there.
 #
 #   deps.sh GROUP…     build: module and tool; test: what make check and make
-#                      demo need beside; bench: what make bench builds
+#                      demo need beside; bench: what make bench builds; debug:
+#                      for the kernel of make check-debug; migration: for
+#                      QEMU and the guest of make check-migration
 
 set -euo pipefail
 shopt -s inherit_errexit
@@ -17,6 +19,11 @@ test=(
 	busybox-static cpio git groff-base perl python3 python3-jsonschema
 	python3-yaml qemu-system-x86 seabios shellcheck squashfs-tools tcpdump
 	tshark util-linux xz-utils
+)
+debug=(bc bison flex libelf-dev)
+migration=(
+	libglib2.0-dev ninja-build patch pkg-config python3-distlib python3-venv
+	xz-utils zlib1g-dev
 )
 bench=(bc bison flex libelf-dev libssl-dev)
 
@@ -43,6 +50,8 @@ for group; do
 	case $group in
 	build) packages+=("${build[@]}") ;;
 	test) packages+=("${test[@]}") ;;
+	debug) packages+=("${debug[@]}") ;;
+	migration) packages+=("${migration[@]}") ;;
 	bench) packages+=("${bench[@]}") ;;
 	*) die "unknown group '$group'" ;;
 	esac

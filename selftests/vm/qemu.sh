@@ -1,0 +1,263 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# QEMU with the patches of qemu-patches/, from the distribution's source
+# package, for the migration tests: just what they need of it. Prints a
+# directory with qemu-system-x86_64, which finds its firmware and the libraries
+# that the test VM lacks beside itself, wherever the directory is copied to.
+#
+#   qemu.sh                 with all patches
+#   qemu.sh --stock         without them
+#   qemu.sh --source DIR    only unpack into DIR: with the distribution's
+#                           patches, without ours
+#
+# QEMU_RELEASE (trixie): release of the distribution to take the source from.
+
+set -euo pipefail
+shopt -s inherit_errexit
+# shellcheck source-path=SCRIPTDIR source=apt.sh
+. "$(dirname "${BASH_SOURCE[0]}")/apt.sh"
+
+RELEASE=${QEMU_RELEASE:-trixie}
+PATCHES=$TOP_DIR/qemu-patches
+JOBS=${TAPMIG_JOBS:-$(nproc)}
+
+# The devices of the tests' guests; boards bring the rest.
+DEVICES='CONFIG_I440FX=y
+CONFIG_Q35=y
+CONFIG_PCIE_PORT=y
+CONFIG_VIRTIO_PCI=y
+CONFIG_VIRTIO_NET=y
+CONFIG_E1000_PCI=y
+CONFIG_SERIAL_ISA=y
+CONFIG_TEST_DEVICES=y'
+
+CONFIGURE=(
+	--target-list=x86_64-softmmu --without-default-features
+	--without-default-devices --with-devices-x86_64=tapmig
+	--enable-kvm --enable-tcg --enable-vhost-net --enable-vhost-kernel
+	--disable-docs --disable-download --disable-install-blobs
+	--disable-debug-info
+)
+
+FIRMWARE=(bios-256k.bin kvmvapic.bin linuxboot_dma.bin)
+
+# Lists of source packages, kept apart from those of binary ones.
+source_lists()
+{
+	local s list=$APT/$RELEASE-src
+
+	for s in "$RELEASE" "$RELEASE-updates" "$RELEASE-security"; do
+		[ "$RELEASE" != sid ] || [ "$s" = sid ] || continue
+		source_line "$s"
+	done | sed 's/^deb /deb-src /' >"$list.list.$$"
+	mv "$list.list.$$" "$list.list"
+	: >"$list.pref"
+	mkdir -p "$CACHE/locks"
+	(
+		flock 9
+		if [ "${1:-}" != force ] &&
+		   cmp -s "$list.list" "$list.updated" &&
+		   [ -n "$(find "$list.updated" \
+			   -mmin -"$LISTS_MAX_AGE_MIN")" ]; then
+			exit 0
+		fi
+		say "  APT     lists of source packages"
+		apt_do "$RELEASE-src" apt-get -q update \
+			>"$APT/update-src.log" 2>&1 || {
+			grep -E '^(E|W|Err)' "$APT/update-src.log" >&2 || :
+			say "qemu.sh: not all source lists were refreshed"
+		}
+		cp "$list.list" "$list.updated"
+	) 9>"$CACHE/locks/apt"
+}
+
+source_version()
+{
+	apt_do "$RELEASE-src" apt-cache showsrc qemu |
+		awk '$1 == "Version:" { print $2 }' | sort -V | tail -n 1
+}
+
+fill_tarballs()
+{
+	local tmp=$1 version=$2 log=$APT/source.log
+
+	say "  GET     source of qemu $version"
+	mkdir -p "$tmp"
+	(
+		cd "$tmp"
+		apt_do "$RELEASE-src" apt-get -q --download-only source \
+			"qemu=$version"
+	) >"$log" 2>&1 || {
+		tail -n 15 "$log" >&2
+		die "no source of qemu $version"
+	}
+}
+
+# tarballs: a directory with the source package. The archive may have moved
+# on since the lists were made.
+tarballs()
+{
+	local version dir
+
+	version=$(source_version)
+	[ -n "$version" ] || die "no source package qemu in $RELEASE"
+	dir=$CACHE/qemu/source-${version#*:}
+	make_once "$dir" fill_tarballs "$version" || {
+		source_lists force
+		version=$(source_version)
+		dir=$CACHE/qemu/source-${version#*:}
+		make_once "$dir" fill_tarballs "$version"
+	}
+	echo "$dir"
+}
+
+# unpack_source TARBALLS DIR: without firmware and what is not built.
+unpack_source()
+{
+	local p
+
+	mkdir -p "$2"
+	tar -xf "$1"/qemu_*.orig.tar.xz -C "$2" --strip-components=1 \
+		--exclude='qemu-*/roms/*/*'
+	tar -xf "$1"/qemu_*.debian.tar.xz -C "$2" debian/patches
+	# What is for firmware finds no file, as that was left out.
+	sed 's/[ \t]*#.*//; /^$/d' "$2/debian/patches/series" |
+		while read -r p; do
+			! grep -q '^+++ [^/]*/roms/' "$2/debian/patches/$p" ||
+				continue
+			patch -d "$2" -p1 -s --no-backup-if-mismatch \
+				-i "$2/debian/patches/$p" >&2
+		done
+	rm -rf "$2/debian"
+}
+
+apply()
+{
+	patch -d "$1" -p1 -s --no-backup-if-mismatch -i "$2" >&2 ||
+		die "${2##*/} does not apply to the source"
+}
+
+# configure_source SRC BUILD: the newest meson is a package for any machine.
+# Libraries are looked for beside the program.
+configure_source()
+{
+	local meson
+
+	printf '%s\n' "$DEVICES" \
+		>"$1/configs/devices/x86_64-softmmu/tapmig.mak"
+	meson=$(apt_fetch trixie meson)
+	mkdir -p "$2/meson"
+	dpkg-deb -x "$meson" "$2/meson"
+	cd "$2"
+	export PYTHONPATH=$2/meson/usr/lib/python3/dist-packages
+	"$1/configure" --python=/usr/bin/python3 "${CONFIGURE[@]}" \
+		--extra-ldflags="-Wl,-rpath,\$ORIGIN/lib"
+}
+
+run_ninja()
+{
+	nice -n 10 ninja -j "$JOBS" "$@"
+}
+
+# install_result BUILD DIR: all that it is run with.
+install_result()
+{
+	local share=$2/qemu-bundle/usr/local/share/qemu f lib debs
+
+	mkdir -p "$2/lib" "$share"
+	cp "$1/qemu-system-x86_64" "$2/"
+	strip "$2/qemu-system-x86_64"
+	while read -r lib; do
+		cp "$lib" "$2/lib/"
+	done < <(ldd "$2/qemu-system-x86_64" | awk '
+		$2 == "=>" && $1 !~ /^(libc|libm|libpthread|libdl)\.so/ {
+			print $3
+		}')
+	debs=$(apt_fetch "$HOST_RELEASE" seabios qemu-system-data)
+	mkdir -p "$2/fw"
+	# shellcheck disable=SC2086 # one path a line, without spaces
+	unpack "$2/fw" $debs
+	for f in "${FIRMWARE[@]}"; do
+		cp -L "$(find "$2/fw/usr/share" -name "$f" -type f |
+			 head -n 1)" "$share/$f"
+	done
+	rm -rf "$2/fw"
+}
+
+logged()
+{
+	local log=$1
+	shift
+
+	"$@" >>"$log" 2>&1 </dev/null || {
+		tail -n 30 "$log" >&2
+		die "QEMU: ${*:1:1} failed"
+	}
+}
+
+fill_qemu()
+{
+	local tmp=$1 tarballs=$2 p
+	shift 2
+
+	say "  QEMU    ${tarballs##*/source-}, $# patches: takes minutes"
+	mkdir -p "$tmp/build"
+	unpack_source "$tarballs" "$tmp/src"
+	for p; do
+		apply "$tmp/src" "$p"
+	done
+	(logged "$tmp/build.log" configure_source "$tmp/src" "$tmp/build")
+	(
+		cd "$tmp/build"
+		export PYTHONPATH=$tmp/build/meson/usr/lib/python3/dist-packages
+		logged "$tmp/build.log" run_ninja qemu-system-x86_64
+	)
+	install_result "$tmp/build" "$tmp"
+	rm -rf "$tmp/src" "$tmp/build"
+}
+
+# qemu_dir KEY PATCH…: the key is there for memo's sake.
+qemu_dir()
+{
+	local key=$1 src dir
+	shift
+
+	source_lists
+	src=$(tarballs)
+	dir=$CACHE/qemu/${src##*/source-}-$key
+	make_once "$dir" fill_qemu "$src" "$@"
+	echo "$dir"
+}
+
+if [ "${BASH_SOURCE[0]}" = "$0" ]; then
+	need gcc ninja patch perl pkg-config strip xz
+	apt_setup
+	apt_update
+	unset MAKEFLAGS MFLAGS MAKELEVEL
+	patches=()
+	case ${1:-} in
+	'')
+		shopt -s nullglob
+		for p in "$PATCHES"/[0-9]*.patch; do
+			[[ $p == */0000-* ]] || patches+=("$p")
+		done
+		shopt -u nullglob
+		;;
+	esac
+	case ${1:-} in
+	''|--stock)
+		memo qemu_dir "$(key "$RELEASE" "$DEVICES" \
+			"${CONFIGURE[*]} ${FIRMWARE[*]}" \
+			"$(cat /dev/null "${patches[@]}" | sha256sum)" \
+			"$(gcc --version | head -n 1)" \
+			"$(declare -f unpack_source configure_source \
+				install_result fill_qemu)")" "${patches[@]}"
+		;;
+	--source)
+		source_lists
+		unpack_source "$(tarballs)" "$2"
+		;;
+	*) die "unknown option '$1' (see the head of this file)" ;;
+	esac
+fi
