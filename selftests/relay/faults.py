@@ -1,0 +1,911 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Migrations with the relay, and all that can go wrong with it."""
+
+import os
+import signal
+import subprocess
+
+from cases import case, row, whole
+from rig import (RIG, TAPMIG, UNICAST, Counts, Move, Sender, expect, holds,
+                 in_netns, learning, run, wait_for)
+
+# More than a ring has entries: without a hold much would be lost.
+STOPPED = 2500
+
+
+def moved(m, frames=STOPPED):
+    """A migration up to its start at the destination, relays being there."""
+    m.paired()
+    m.stop()
+    m.sender.frames(frames)
+    m.start()
+    m.in_step()
+    m.sender.frames(100)
+
+
+def checked(m, fault, done=True, **more):
+    if done:
+        a, b = m.relays_done()
+        expect(a["result"] == "done" and b["result"] == "done", f"{a} {b}")
+        more.setdefault("resent", b["resent"])
+    counts = m.finish()
+    row(fault, counts, **more)
+    whole(counts)
+    return counts
+
+
+# --- nothing goes wrong -----------------------------------------------------------
+
+@case
+def stock_kernel_loses():
+    with Move() as m:
+        m.source_up(hold=False)
+        m.standby_up(hold=False)
+        m.a.ask("stop")
+        m.sender.frames(STOPPED)
+        m.announce(m.b)
+        m.sender.frames(14)
+        m.b.ask("run")
+        m.sender.frames(100)
+        counts = m.finish()
+        row("no hold, no relay (stock kernel)", counts)
+        expect(counts["lost"] > STOPPED / 2, f"lost only {counts['lost']}")
+
+
+@case
+def relay_moves_all():
+    with Move() as m:
+        m.source_up()
+        m.standby_up()
+        m.connect()
+        moved(m)
+        a, b = m.relays_done()
+        ia, ib = m.a.info(), m.b.info()
+        # All that was sent has been committed and discarded.
+        expect(not ia["held_packets"], f"{ia['held_packets']} are held")
+        expect(a["packets"] == b["packets"] == ib["imported"], f"{a} {b} {ib}")
+        expect(a["packets"] > STOPPED and a["bytes"] > 64 * STOPPED, f"{a}")
+        expect(not (b["resent"] or a["dropped"] or b["refused"]), f"{a} {b}")
+        expect(a["label"] == b["label"] == "vm1/net0", f"{a} {b}")
+        expect(a["dev"] == b["dev"] == "tap0", f"{a} {b}")
+        expect(a["longest_wait_ms"] > 0, f"{a}")
+        expect(b["duplicates"] == ib["flooded"] > 0, f"{b} {ib}")
+        expect(ib["state"] == 0, f"state {ib['state']}")
+        counts = m.finish()
+        row("none", counts)
+        whole(counts)
+        expect(m.ra.end() == 0 and m.rb.end() == 0, "exit status")
+
+
+@case
+def one_queue_to_four():
+    with Move(queues=(1, 4)) as m:
+        m.source_up()
+        m.standby_up()
+        m.connect()
+        moved(m)
+        checked(m, "none, 1 queue to 4")
+
+
+@case
+def four_queues_to_one():
+    with Move(queues=(4, 1)) as m:
+        m.source_up()
+        m.standby_up()
+        m.connect()
+        moved(m)
+        checked(m, "none, 4 queues to 1")
+
+
+@case
+def source_listens():
+    with Move() as m:
+        m.source_up()
+        m.standby_up()
+        path = m.path("socket")
+        m.ra = m.relay("hostA", "--listen", f"unix:{path}", "--linger", "500")
+        m.rb = m.relay("hostB", "--connect", f"unix:{path}")
+        moved(m)
+        checked(m, "none, the source listens")
+
+
+@case
+def relays_come_before_holds_and_listener_last():
+    with Move() as m:
+        path = m.path("socket")
+        m.ra = m.relay("hostA", "--connect", f"unix:{path}", "--linger",
+                       "500")
+        m.source_up(hold=False)
+        m.standby_up()
+        m.rb = m.relay("hostB", "--listen", f"unix:{path}")
+        m.ra.wait_said("onnected")
+        m.hold_source()
+        moved(m)
+        checked(m, "none, relays started before the holds")
+
+
+@case
+def late_frames_arrive():
+    with Move(flows=UNICAST) as m:
+        m.source_up()
+        m.standby_up()
+        m.connect(linger=60000)
+        m.paired()
+        m.stop()
+        m.sender.frames(STOPPED)
+        # The network goes on sending to the source for a while.
+        m.start(announce=False)
+        m.in_step()
+        m.sender.frames(500)
+        m.sender.ask("pause")
+        m.b.ask("wait-got", sent_chunks(m))
+        m.announce(m.b)
+        m.sender.ask("go")
+        m.sender.frames(100)
+        a, b = m.relays_done()
+        expect(b["late"] > 0, f"{b}")
+        checked(m, "none, 500 frames after the start", late=b["late"])
+
+
+def sent_chunks(m):
+    """Chunks of the frames sent so far that are not with the old guest."""
+    frames = int(m.sender.ask("pause")[0])
+    sizes = [int(f[2:]) if f[0] == "g" else 1 for f in m.flows]
+    rounds, rest = divmod(frames, len(sizes))
+    return rounds * sum(sizes) + sum(sizes[:rest]) - int(m.a.ask("got")[0])
+
+
+@case
+def tcp_over_loopback_with_netns_by_name_and_pid():
+    with Move() as m:
+        m.source_up()
+        m.standby_up()
+        address = "tcp:127.0.0.1:7707"
+        m.rb = m.relay(None, "--listen", address, "--netns", "hostB")
+        m.ra = m.relay(None, "--connect", address, "--linger", "500",
+                       "--netns", str(m.a.process.pid))
+        moved(m)
+        checked(m, "none, TCP over loopback")
+
+
+@case
+def standard_input_and_output():
+    with Move() as m:
+        m.source_up()
+        m.standby_up()
+        listener = " ".join(in_netns("hostB", TAPMIG, "relay", "--listen",
+                                     "-"))
+        m.ra = m.relay("hostA", "--connect", f"exec:{listener}", "--linger",
+                       "500")
+        moved(m)
+        a = m.ra.wait_done()[-1]
+        expect(a["result"] == "done", f"{a}")
+        checked(m, "none, exec: and standard input", done=False)
+        # What the listener has to say of its hold goes to standard error.
+        expect(m.ra.end() == 0, "exit status")
+        expect("vm1/net0" in m.ra.said(), "the listener says nothing")
+
+
+@case
+def cloned_traffic_with_dedup_all():
+    with Move() as m:
+        learning(False)
+        try:
+            m.source_up()
+            m.standby_up(dedup=1)
+            m.connect()
+            moved(m)
+            checked(m, "all traffic cloned to both, dedup=all")
+        finally:
+            learning(True)
+
+
+# --- connections ---------------------------------------------------------------------
+
+def through_proxy(m, **options):
+    """Relays with a proxy between them; returns the proxy."""
+    path = m.path("proxy")
+    proxy = m.proxy(path, m.path("socket"), **options)
+    m.connect(via=path)
+    return proxy
+
+
+@case
+def connection_cut_and_restored():
+    with Move() as m:
+        m.source_up()
+        m.standby_up()
+        proxy = through_proxy(m)
+        m.paired()
+        m.stop()
+        proxy.go_on(limit=proxy.passed + 400000)
+        m.sender.frames(STOPPED)
+        proxy.wait_passed(400000)
+        proxy.cut(heal=True)
+        m.sender.frames(200)
+        m.start()
+        m.in_step()
+        m.sender.frames(100)
+        checked(m, "connection cut and restored in the middle")
+        expect(proxy.connections >= 2, "no second connection")
+
+
+@case
+def connection_cut_five_times():
+    with Move() as m:
+        m.source_up()
+        m.standby_up()
+        proxy = through_proxy(m)
+        m.paired()
+        m.stop()
+        # In the middle of blocks, mostly.
+        for n in (90001, 130003, 170005, 210007, 250009):
+            proxy.go_on(limit=proxy.passed + n)
+            m.sender.frames(300)
+            proxy.wait_passed(proxy.limit)
+            proxy.cut(heal=True)
+            before = proxy.connections
+            wait_for(lambda: proxy.connections > before, "a new connection")
+        m.sender.frames(600)
+        m.start()
+        m.in_step()
+        m.sender.frames(100)
+        checked(m, "connection cut five times")
+
+
+@case
+def connection_cut_for_good():
+    with Move(flows=UNICAST) as m:
+        m.source_up()
+        m.standby_up(wait_import_ms=1000)
+        proxy = through_proxy(m)
+        m.paired()
+        m.stop()
+        limit = proxy.passed + 400000
+        proxy.go_on(limit=limit)
+        m.sender.frames(STOPPED)
+        proxy.wait_passed(limit)
+        proxy.cut()
+        m.start(announce=False)
+        # It gives up waiting, and has what came.
+        m.in_step()
+        ib = m.b.info()
+        expect(0 < ib["delivered"] == ib["imported"] < STOPPED, f"{ib}")
+        expect(ib["thaw_wait_us"] >= 900000, f"waited {ib['thaw_wait_us']}")
+        m.b.ask("wait-got", ib["delivered"])
+        # The source has kept everything.
+        ia = m.a.info()
+        expect(ia["held_packets"] == ia["captured"] >= STOPPED, f"{ia}")
+        m.b.kill()
+        m.logs.pop()
+        m.a.ask("thaw")
+        m.a.ask("run")
+        counts = m.finish(close=False, at=m.a)
+        row("connection cut for good, the source thaws", counts,
+            at_destination=ib["delivered"])
+        whole(counts)
+
+
+def killed(side):
+    with Move() as m:
+        m.source_up()
+        m.standby_up()
+        proxy = through_proxy(m)
+        m.paired()
+        m.stop()
+        limit = proxy.passed + 400000
+        proxy.go_on(limit=limit)
+        m.sender.frames(STOPPED)
+        proxy.wait_passed(limit)
+        relay = m.ra if side == "source" else m.rb
+        relay.kill()
+        if side == "source":
+            m.ra = m.relay("hostA", *relay.args)
+        else:
+            m.rb = m.relay("hostB", *relay.args)
+        proxy.go_on()
+        m.sender.frames(200)
+        m.start()
+        m.in_step()
+        m.sender.frames(100)
+        checked(m, f"relay of the {side} killed and restarted")
+
+
+@case
+def source_relay_killed_and_restarted():
+    killed("source")
+
+
+@case
+def standby_relay_killed_and_restarted():
+    killed("destination")
+
+
+@case
+def relay_interrupted_loses_nothing():
+    with Move() as m:
+        m.source_up()
+        m.standby_up()
+        proxy = through_proxy(m)
+        m.paired()
+        m.stop()
+        limit = proxy.passed + 200000
+        proxy.go_on(limit=limit)
+        m.sender.frames(STOPPED)
+        proxy.wait_passed(limit)
+        status = m.ra.end(signal.SIGINT), m.rb.end(signal.SIGTERM)
+        expect(status == (0, 0), f"exit status {status}")
+        ia = m.a.info()
+        expect(ia["held_packets"] == ia["captured"], f"{ia}")
+        expect(m.b.info()["state"] == 1, "the standby is not frozen")
+        ra, rb = m.ra.args, m.rb.args
+        proxy.go_on()
+        m.rb = m.relay("hostB", *rb)
+        m.ra = m.relay("hostA", *ra)
+        m.start()
+        m.in_step()
+        m.sender.frames(100)
+        checked(m, "both relays interrupted (SIGINT, SIGTERM), restarted")
+
+
+# --- hosts ---------------------------------------------------------------------------
+
+@case
+def source_cancels_after_half_was_sent():
+    with Move() as m:
+        m.source_up()
+        m.standby_up()
+        proxy = through_proxy(m)
+        m.paired()
+        m.stop()
+        limit = proxy.passed + 400000
+        proxy.go_on(limit=limit)
+        m.sender.frames(STOPPED)
+        m.b.wait("imported", ">=", 200)
+        # Some of it is there, more is on its way.
+        m.a.ask("thaw")
+        m.a.ask("run")
+        proxy.go_on()
+        # The copies die, the channel goes on.
+        m.b.wait("discarded", ">=", 200)
+        m.b.wait("pending_imports", "=", 0)
+        ib = m.b.info()
+        expect(not ib["delivered"] and ib["state"] == 1, f"{ib}")
+        m.sender.frames(200)
+        a = m.ra.wait_done()[-1]
+        expect(a["result"] == "cancelled", f"{a}")
+        # A second try goes through.
+        m.paired()
+        m.stop()
+        m.sender.frames(STOPPED)
+        m.start()
+        m.in_step()
+        m.sender.frames(100)
+        m.ra.wait_done(2)
+        m.rb.wait_done(2)
+        counts = checked(m, "source cancels after half, then migrates")
+        expect(counts["sent"] > 2 * STOPPED, f"{counts}")
+
+
+@case
+def source_thaws_while_relay_reads():
+    with Move() as m:
+        m.source_up()
+        m.standby_up()
+        m.connect()
+        m.paired()
+        m.stop()
+        m.sender.frames(2 * STOPPED)
+        # The relay is at it.
+        m.a.wait("exported", ">=", 100)
+        m.a.ask("thaw")
+        m.a.ask("run")
+        m.sender.frames(200)
+        a = m.ra.wait_done()[-1]
+        expect(a["result"] == "cancelled", f"{a}")
+        m.b.wait("pending_imports", "=", 0)
+        expect(not m.b.info()["delivered"], "delivered at the destination")
+        m.logs.pop()
+        counts = m.finish(close=False, at=m.a)
+        row("source thaws while the relay reads", counts)
+        whole(counts)
+
+
+def destination_dies(imported):
+    with Move() as m:
+        m.source_up()
+        m.standby_up()
+        m.connect()
+        m.paired()
+        if imported:
+            m.stop()
+            m.sender.frames(STOPPED)
+            m.b.wait("imported", ">=", 500)
+        m.b.kill()
+        m.logs.pop()
+        if not imported:
+            m.stop()
+            m.sender.frames(STOPPED)
+        wait_for(lambda: not holds("hostB"), "the end of the standby")
+        m.rb.wait_said("vm1/net0")
+        ia = m.a.info()
+        expect(ia["held_packets"] == ia["captured"] >= STOPPED, f"{ia}")
+        m.a.ask("thaw")
+        m.a.ask("run")
+        counts = m.finish(close=False, at=m.a)
+        row("destination VMM dies " + ("after" if imported else "before") +
+            " import, source thaws", counts)
+        whole(counts)
+        expect(m.ra.alive() and m.rb.alive(), "a relay has ended")
+
+
+@case
+def destination_dies_before_import():
+    destination_dies(False)
+
+
+@case
+def destination_dies_after_import():
+    destination_dies(True)
+
+
+def source_ends(how):
+    with Move() as m:
+        m.source_up()
+        m.standby_up()
+        proxy = through_proxy(m)
+        m.paired()
+        m.stop()
+        limit = proxy.passed + 200000
+        proxy.go_on(limit=limit)
+        m.sender.frames(STOPPED)
+        proxy.wait_passed(limit)
+        m.announce(m.b)
+        m.sender.frames(14)
+        if how == "killed":
+            m.a.kill()
+        else:
+            m.a.process.stdin.close()
+            m.a.process.wait()
+        expect([h["state"] for h in holds("hostA")] == ["dead"],
+               f"{holds('hostA')}")
+        proxy.go_on()
+        m.start()
+        m.in_step()
+        m.sender.frames(100)
+        checked(m, f"source VMM {how} with frames to send (detached)")
+        wait_for(lambda: not holds("hostA"), "the end of the hold")
+
+
+@case
+def source_exits_with_frames_to_send():
+    source_ends("exits")
+
+
+@case
+def source_killed_with_frames_to_send():
+    source_ends("killed")
+
+
+@case
+def destination_full():
+    with Move(flows=UNICAST) as m:
+        m.source_up()
+        m.standby_up(max_packets=500, wait_import_ms=2000)
+        m.connect(linger=60000)
+        m.paired()
+        m.stop()
+        m.sender.frames(STOPPED)
+        m.b.wait("imported", ">=", 100)
+        m.rb.wait_said("room", "full")
+        # What does not fit comes when the guest has read.
+        m.start(announce=False)
+        m.sender.ask("pause")
+        m.b.ask("wait-got", sent_chunks(m))
+        m.announce(m.b)
+        m.sender.ask("go")
+        m.sender.frames(100)
+        checked(m, "destination's hold full (500 packets)")
+
+
+# --- time --------------------------------------------------------------------------
+
+def shifted(side):
+    wrap = ("unshare", "--time", "--monotonic", "7200", "--fork",
+            "--kill-child")
+    with Move() as m:
+        m.source_up()
+        m.standby_up()
+        # There is much from before the freeze, that must not come twice.
+        m.sender.frames(500)
+        path = m.path("socket")
+        m.rb = m.relay("hostB", "--listen", f"unix:{path}",
+                       wrap=wrap if side == "destination" else ())
+        m.ra = m.relay("hostA", "--connect", f"unix:{path}", "--linger",
+                       "500", wrap=wrap if side == "source" else ())
+        moved(m)
+        checked(m, f"clock of the {side} ahead by two hours")
+
+
+@case
+def source_clock_ahead():
+    shifted("source")
+
+
+@case
+def destination_clock_ahead():
+    shifted("destination")
+
+
+@case
+def import_begins_after_the_guest_has_started():
+    with Move(flows=UNICAST) as m:
+        m.source_up()
+        m.standby_up(wait_import_ms=200)
+        proxy = through_proxy(m)
+        m.paired()
+        proxy.go_on(limit=proxy.passed)
+        m.stop()
+        m.sender.frames(STOPPED)
+        m.start(announce=False)
+        m.b.wait("state", "=", "live")
+        expect(not m.b.info()["imported"], "something was imported")
+        m.sender.ask("pause")
+        proxy.go_on()
+        m.b.ask("wait-got", sent_chunks(m))
+        m.announce(m.b)
+        m.sender.ask("go")
+        m.sender.frames(100)
+        a, b = m.relays_done()
+        expect(b["late"] >= STOPPED, f"{b}")
+        checked(m, "import-begin after the guest's start", late=b["late"])
+
+
+@case
+def relays_started_after_the_guest():
+    with Move(flows=UNICAST) as m:
+        m.source_up()
+        m.standby_up(wait_import_ms=200)
+        m.stop()
+        m.sender.frames(STOPPED)
+        m.start()
+        m.b.wait("state", "=", "armed")
+        held = m.a.info()["held_packets"]
+        m.connect()
+        m.rb.wait_said("vm1/net0")
+        m.ra.wait_said("vm1/net0")
+        m.sender.frames(300)
+        # Too late; but the source keeps what it has, until it is told.
+        expect(m.a.info()["held_packets"] >= held, "the source has lost some")
+        expect(m.ra.alive() and m.rb.alive(), "a relay has ended")
+
+
+# --- several ------------------------------------------------------------------------
+
+class Fleet:
+    """Several guests without a migration of unicast: they hear broadcast."""
+
+    def __init__(self, m, n):
+        self.m = m
+        self.guests = []
+        m.sender = None
+        for i in range(n):
+            a = m.vmm("hostA", dev=f"tap{i}")
+            if not m.sender:
+                m.sender = m.add(Sender(m.flows, m.rate))
+                m.announce(a)
+            a.ask("run")
+            a.hold("source", f"vm{i}/net0", mac=0)
+            b = m.vmm("hostB", dev=f"tap{i}")
+            b.hold("standby", f"vm{i}/net0", mac=0)
+            b.ask("freeze")
+            self.guests.append((a, b))
+
+    def move(self):
+        for a, b in self.guests:
+            a.wait("peer", "=", 1)
+            b.wait("peer", "=", 1)
+        self.m.sender.frames(100)
+        for a, _ in self.guests:
+            a.ask("wait-got", 1)
+            a.ask("prepare")
+            a.ask("stop")
+            a.ask("freeze", "detached")
+        self.m.sender.frames(1500)
+        for _, b in self.guests:
+            b.ask("thaw")
+            b.ask("run")
+        for _, b in self.guests:
+            b.wait("delivered", ">=", 1)
+        self.m.sender.frames(100)
+
+    def counts(self):
+        self.m.sender.ask("end", self.m.path("sent"))
+        for _, b in self.guests:
+            b.ask("wait-ended", len(self.m.flows))
+            b.ask("stop")
+        return [Counts(run(RIG, "count", self.m.path("sent"), a.log,
+                           b.log).stdout) for a, b in self.guests]
+
+
+# They are there when the first frame is sent, or miss some of them.
+FLOODED = ("b:64", "m:900", "b:1400")
+
+
+@case
+def several_holds_over_one_connection():
+    with Move(flows=FLOODED) as m:
+        fleet = Fleet(m, 3)
+        m.connect()
+        fleet.move()
+        m.ra.wait_done(3)
+        done = m.rb.wait_done(3)
+        expect(sorted(d["label"] for d in done) ==
+               ["vm0/net0", "vm1/net0", "vm2/net0"], f"{done}")
+        for counts in fleet.counts():
+            row("none, three holds over one connection", counts)
+            whole(counts)
+
+
+@case
+def two_connections_with_labels():
+    with Move(flows=FLOODED) as m:
+        fleet = Fleet(m, 2)
+        relays = []
+        for i in range(2):
+            path = m.path(f"socket{i}")
+            relays.append((
+                m.relay("hostB", "--listen", f"unix:{path}", "--label",
+                        f"vm{i}/*"),
+                m.relay("hostA", "--connect", f"unix:{path}", "--linger",
+                        "500", "--dev", f"tap{i}")))
+        fleet.move()
+        for i, pair in enumerate(relays):
+            for r in pair:
+                done = r.wait_done()
+                expect([d["label"] for d in done] == [f"vm{i}/net0"],
+                       f"{done}")
+        for counts in fleet.counts():
+            row("none, two connections", counts)
+            whole(counts)
+
+
+@case
+def two_connections_to_one_listener():
+    with Move(flows=FLOODED) as m:
+        fleet = Fleet(m, 2)
+        path = m.path("socket")
+        m.relay("hostB", "--listen", f"unix:{path}")
+        for i in range(2):
+            m.relay("hostA", "--connect", f"unix:{path}", "--linger", "500",
+                    "--label", f"vm{i}/*")
+        fleet.move()
+        m.relays[0].wait_done(2)
+        for counts in fleet.counts():
+            row("none, two connections to one listener", counts)
+            whole(counts)
+
+
+@case
+def ambiguous_labels_are_refused():
+    with Move() as m:
+        m.source_up()
+        m.standby_up()
+        other = m.vmm("hostB", dev="tap1")
+        m.logs.pop()
+        other.hold("standby", m.label)
+        other.ask("freeze")
+        m.connect()
+        m.rb.wait_said("vm1/net0")
+        m.ra.wait_said("vm1/net0")
+        m.sender.frames(200)
+        for v in (m.a, m.b, other):
+            flags = holds(v.netns, "id", str(v.id))[0]["flags"]
+            expect("peer" not in flags, f"{v.netns}: {flags}")
+        # When only one is left, it is taken.
+        other.kill()
+        moved(m)
+        checked(m, "none, after an ambiguous label")
+
+
+# --- what else there is --------------------------------------------------------------
+
+@case
+def recorded_stream_opens_elsewhere():
+    with Move() as m:
+        m.source_up()
+        m.standby_up()
+        record = []
+        through_proxy(m, record=record)
+        moved(m, 1000)
+        a, _ = m.relays_done()
+        with open(m.path("stream.pcapng"), "wb") as f:
+            f.write(b"".join(record))
+        for program in (["tcpdump", "-Z", "root", "-n", "-r"],
+                        ["tshark", "-n", "-r"]):
+            r = run(*program, m.path("stream.pcapng"))
+            lines = [x for x in r.stdout.splitlines() if x.strip()]
+            expect(len(lines) == a["packets"],
+                   f"{program[0]} shows {len(lines)} of {a['packets']}")
+        checked(m, "none, recorded")
+
+
+def peak_memory(max_bytes, enough):
+    with Move(flows=("g:45",), rate=0) as m:
+        m.source_up(max_bytes=max_bytes)
+        m.standby_up(max_bytes=2 * max_bytes)
+        # Held before a relay is there: it finds all of it at once.
+        m.stop()
+        m.a.wait("captured", ">=", 1)
+        m.sender.ask("go")
+        m.a.wait("held_bytes", ">=", enough)
+        m.sender.ask("pause")
+        m.connect()
+        m.paired()
+        m.b.wait("imported", ">=", m.a.info()["held_packets"])
+        m.start()
+        m.in_step()
+        m.relays_done()
+        peak = max(m.ra.peak_kib(), m.rb.peak_kib())
+        counts = m.finish()
+        row(f"none, {enough >> 20} MiB held", counts, peak_kib=peak)
+        whole(counts)
+        return peak
+
+
+@case
+def memory_does_not_grow_with_the_hold():
+    small = peak_memory(64 << 20, 2 << 20)
+    large = peak_memory(500 << 20, 200 << 20)
+    # 4 MiB, and what a frame of any size may take.
+    expect(large < small + 6 * 1024, f"{small} KiB, {large} KiB")
+
+
+@case
+def one_line_for_each_hold():
+    with Move() as m:
+        m.source_up()
+        m.standby_up()
+        path = m.path("socket")
+        m.rb = m.relay("hostB", "--listen", f"unix:{path}", "--once",
+                       options=(), verbose=False)
+        m.ra = m.relay("hostA", "--connect", f"unix:{path}", "--linger",
+                       "500", "--once", options=(), verbose=False)
+        moved(m, 500)
+        # With --once they end by themselves.
+        for r in (m.ra, m.rb):
+            status = r.process.wait(60)
+            expect(status == 0, f"exit status {status}: {r.said()}")
+            lines = r.printed().splitlines()
+            expect(len(lines) == 1 and "vm1/net0" in lines[0], f"{lines}")
+        checked(m, "none, --once", done=False)
+
+
+@case
+def bad_arguments_are_refused():
+    for args, words in (
+            ((), ("--listen", "--connect")),
+            (("--listen", "tcp:127.0.0.1:1", "--connect", "-"), ()),
+            (("--listen", "tcp:127.0.0.1"), ("127.0.0.1",)),
+            (("--listen", "udp:127.0.0.1:1"), ("udp",)),
+            (("--listen", "tcp:127.0.0.1:99999"), ("99999",)),
+            (("--listen", "exec:true"), ()),
+            (("--listen", "-", "--linger", "x"), ("linger",)),
+            (("--listen", "-", "--buffer", "1Q"), ("buffer",)),
+            (("--listen", "-", "--netns", "no-such-ns"), ("no-such-ns",)),
+            (("--listen", "unix:/no/such/dir/socket"), ("/no/such/dir",)),
+            (("--listen", "tcp:10.9.0.1:7707"), ("--insecure",)),
+            (("--connect", "tcp:10.9.0.2:7707"), ("--insecure",)),
+            (("--listen", "tcp:0.0.0.0:7707"), ("--insecure",)),
+            (("--listen", "-", "--tls-creds", "/no/such"), ())):
+        r = subprocess.run(in_netns("hostA", TAPMIG, "relay", *args),
+                           capture_output=True, text=True, timeout=60,
+                           stdin=subprocess.DEVNULL, check=False)
+        expect(r.returncode == 1, f"{args}: {r.returncode} {r.stderr}")
+        expect(r.stderr.strip() and not r.stdout, f"{args}: {r.stderr}")
+        expect(any(w in r.stderr for w in words) or not words,
+               f"{args}: {r.stderr}")
+
+
+@case
+def plain_tcp_with_insecure():
+    with Move() as m:
+        m.source_up()
+        m.standby_up()
+        m.rb = m.relay("hostB", "--listen", "tcp:10.9.0.2:7707",
+                       "--insecure")
+        m.ra = m.relay("hostA", "--connect", "tcp:10.9.0.2:7707",
+                       "--insecure", "--linger", "500")
+        moved(m)
+        checked(m, "none, plain TCP")
+
+
+# --- TLS -----------------------------------------------------------------------------
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+PKI = os.path.join(HERE, "pki")
+ADDRESS = "tcp:10.9.0.2:7708"
+
+
+def tls_relays(m, listener, connector):
+    m.rb = m.relay("hostB", "--listen", ADDRESS, *listener)
+    m.ra = m.relay("hostA", "--connect", ADDRESS, "--linger", "500",
+                   *connector)
+
+
+@case
+def tls_with_certificates():
+    creds = ("--tls-creds", PKI)
+    with Move() as m:
+        m.source_up()
+        m.standby_up()
+        tls_relays(m, creds, creds)
+        moved(m)
+        checked(m, "none, TLS with certificates")
+
+
+@case
+def tls_with_a_key():
+    with Move() as m:
+        m.source_up()
+        m.standby_up()
+        keys = m.path("keys.psk")
+        with open(keys, "w", encoding="ascii") as f:
+            f.write("relay:" + os.urandom(32).hex() + "\n")
+        psk = ("--tls-psk", keys, "--tls-user", "relay")
+        tls_relays(m, ("--tls-psk", keys), psk)
+        moved(m)
+        checked(m, "none, TLS with a shared key")
+
+
+def refused(listener, connector, fault):
+    """Neither hold learns of the peer, and both relays go on."""
+    with Move() as m:
+        m.source_up()
+        m.standby_up()
+        tls_relays(m, listener, connector)
+        m.rb.wait_said("TLS", "ertificate", "andshake", "HELLO", "pcapng")
+        m.stop()
+        m.sender.frames(200)
+        for v in (m.a, m.b):
+            flags = holds(v.netns, "id", str(v.id))[0]["flags"]
+            expect("peer" not in flags, f"{v.netns}: {flags}")
+        expect(not m.b.info()["imported"], "something was imported")
+        expect(m.rb.alive(), "the listener has ended")
+        m.ra.kill()
+        # The next one is taken.
+        good = listener if "--tls-creds" in listener else ()
+        m.ra = m.relay("hostA", "--connect", ADDRESS, "--linger", "500",
+                       *good)
+        m.paired()
+        m.sender.frames(500)
+        m.start()
+        m.in_step()
+        m.sender.frames(100)
+        checked(m, fault)
+
+
+@case
+def tls_of_another_authority_is_refused():
+    refused(("--tls-creds", PKI), ("--tls-creds", os.path.join(PKI, "other")),
+            "a peer with a foreign certificate came first")
+
+
+@case
+def no_tls_to_a_tls_listener_is_refused():
+    refused(("--tls-creds", PKI), ("--insecure",),
+            "a peer without TLS came first")
+
+
+@case
+def server_of_another_name_is_refused():
+    with Move() as m:
+        m.source_up()
+        m.standby_up()
+        creds = ("--tls-creds", PKI)
+        tls_relays(m, creds, (*creds, "--tls-hostname", "elsewhere.example"))
+        m.ra.wait_said("elsewhere.example", "ertificate")
+        m.stop()
+        m.sender.frames(200)
+        flags = holds("hostA", "id", str(m.a.id))[0]["flags"]
+        expect("peer" not in flags, f"{flags}")

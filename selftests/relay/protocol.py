@@ -1,0 +1,926 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The protocol: a peer that keeps to it, and many that do not."""
+
+import os
+import struct
+import time
+
+import peer as p
+from cases import case
+from peer import (CODES, DEAD, FROZEN, MESSAGE, SOURCE, STANDBY, THAWING,
+                  Closed, Peer, Silent, block, interface, message, offer,
+                  option, packet, section)
+from rig import TAPMIG, Move, expect, holds, in_netns, run, wait_for
+
+S_LABEL, D_LABEL = "s/net0", "d/net0"
+FIRST = 65537
+HELD = 60
+# A frame for the guest of the tests; the end of its payload is free.
+FRAME = bytes.fromhex("020000000002" "020000000001" "88b5") + bytes(46)
+
+
+class Target:
+    """A relay in front of a source and a standby hold, both frozen."""
+
+    def __init__(self, linger=500):
+        self.m = Move(flows=("u:64", "u:900"), rate=0)
+        m = self.m
+        m.source_up(hold=False)
+        self.a = m.a
+        self.b = m.vmm("hostA", dev="tap1")
+        self.a.hold("source", S_LABEL)
+        self.b.hold("standby", D_LABEL)
+        self.b.ask("freeze")
+        m.stop()
+        m.sender.frames(HELD)
+        m.sender.ask("pause")
+        self.a.wait("captured", ">=", HELD)
+        self.held = self.a.info()["held_packets"]
+        self.path = m.path("socket")
+        self.relay = m.relay("hostA", "--listen", f"unix:{self.path}",
+                             "--linger", str(linger))
+        self.before = self.state()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        return self.m.__exit__(*error)
+
+    def state(self):
+        """What a peer that misbehaves must not change."""
+        found = []
+        for h in sorted(holds("hostA"), key=lambda h: h["id"]):
+            h["flags"] = [f for f in h["flags"] if f != "peer"]
+            for name in ("deadline_in_ms", "frozen_for_ms", "exported"):
+                h.pop(name, None)
+            found.append(h)
+        return found
+
+    def peer(self, **options):
+        return Peer(self.path, **options)
+
+    def reset(self):
+        """The standby as it was before."""
+        if self.state() != self.before:
+            self.b.ask("discard")
+            self.b.ask("freeze")
+            self.before = self.state()
+
+
+def ready(peer, n=2):
+    """The relay's offers: handle by label."""
+    while len(peer.offers) < n:
+        peer.next()
+    return {o[9].decode(): h for h, o in peer.offers.items()}
+
+
+def pair_as_standby(peer, frozen_ns=1, handle=7):
+    """(channel, handle of the source); the relay opens the channel."""
+    handles = ready(peer)
+    peer.send(offer(handle, STANDBY, FROZEN, S_LABEL.encode(),
+                    frozen_ns=frozen_ns))
+    link, options = peer.until("INTERFACE")
+    expect(link == 1 and options[3] == S_LABEL.encode(), f"{options}")
+    channel, source, standby = peer.until("PAIR")
+    expect((source, standby) == (handles[S_LABEL], handle),
+           f"PAIR {channel} {source} {standby}")
+    peer.send(message("PAIRED", channel))
+    return channel
+
+
+def pair_as_source(peer, channel=0, handle=8, state=FROZEN):
+    handles = ready(peer)
+    peer.send(offer(handle, SOURCE, state, D_LABEL.encode(), frozen_ns=1),
+              interface(label=D_LABEL.encode()),
+              message("PAIR", channel, handle, handles[D_LABEL]))
+    expect(peer.until("PAIRED") == (channel,), "PAIRED")
+    return handles[D_LABEL]
+
+
+def begin(peer, channel=0):
+    peer.send(message("BEGIN", channel, 0, p.monotonic() + peer.skew))
+
+
+# --- peers that keep to the rules ------------------------------------------------------
+
+@case
+def standby_peer_gets_everything_in_order():
+    with Target() as t:
+        peer = t.peer(skew=3600 * 10**9)
+        values = peer.next()
+        expect(values[0] == "SECTION", f"{values}")
+        application = values[1][1].get(4, b"")
+        expect(application.startswith(b"tapmig "), f"{application}")
+        name, values = peer.next()
+        expect(name == "HELLO" and values[:2] == (1, 0), f"{name} {values}")
+        handles = ready(peer)
+        o = peer.offers[handles[S_LABEL]]
+        expect(o[2:5] == (SOURCE, FROZEN, 0) or o[2:5] == (SOURCE, FROZEN, 1),
+               f"{o}")
+        channel = pair_as_standby(peer)
+        # It is marked while the peer waits for BEGIN.
+        chan, zero, when = peer.until("BEGIN")
+        expect((chan, zero) == (channel, 0), "BEGIN")
+        age = p.monotonic() - when
+        frozen = holds("hostA", "label", S_LABEL)[0]["frozen_for_ms"]
+        expect(0 <= frozen - age / 10**6 < 2000, f"age {age}, {frozen} ms")
+        expect("peer" in holds("hostA", "label", S_LABEL)[0]["flags"],
+               "no PEER")
+        numbers = [peer.until("PACKET")[1] for _ in range(t.held)]
+        expect(numbers == list(range(FIRST, FIRST + t.held)), f"{numbers}")
+        peer.send(message("ACK", channel, 0, numbers[-1]))
+        # New ones come as they arrive.
+        t.m.sender.frames(5)
+        t.m.sender.ask("pause")
+        total = t.a.info()["captured"]
+        for n in range(FIRST + t.held, FIRST + total):
+            expect(peer.until("PACKET")[1] == n, f"not {n}")
+        peer.send(message("ACK", channel, 0, FIRST + total - 1),
+                  message("SYNC_REQUEST", channel))
+        expect(peer.until("SYNC") == (channel, 0, FIRST + total - 1), "SYNC")
+        # Nothing is gone yet.
+        expect(t.a.info()["held_packets"] == total, "committed too early")
+        peer.send(message("SYNCED", channel))
+        # One that is late.
+        t.m.sender.frames(1)
+        t.m.sender.ask("pause")
+        late = peer.until("PACKET")[1]
+        expect(late == FIRST + total, f"late {late}")
+        last = FIRST + t.a.info()["captured"] - 1
+        while late < last:
+            late = peer.until("PACKET")[1]
+        peer.send(message("ACK", channel, 0, late))
+        expect(peer.until("END") == (channel, 0), "END")
+        expect(t.a.info()["held_packets"] > total, "committed before ENDED")
+        peer.send(message("ENDED", channel, 0, late - FIRST + 1, 0, 0, 1, 0,
+                          0, 0, 0))
+        t.a.wait("held_packets", "=", 0)
+        done = t.relay.wait_done()[-1]
+        expect((done["result"], done["packets"], done["role"]) ==
+               ("done", late - FIRST + 1, "source"), f"{done}")
+        peer.close()
+
+
+@case
+def frames_and_metadata_survive_the_wire():
+    with Target() as t:
+        peer = t.peer()
+        channel = pair_as_standby(peer)
+        peer.until("BEGIN", where=lambda v: v[0] == channel)
+        for n in range(t.held):
+            _, number, data, whole, options = peer.until("PACKET")
+            expect(len(data) == whole and data[:12] == FRAME[:12], "frame")
+            expect(options[6] == bytes(4), f"queue {options[6]}")
+            meta = options[0x8001]
+            version, zero, mask = struct.unpack_from("<BBH", meta)
+            # A partial checksum, as the sender of these frames makes it.
+            flags, gso, hdr_len, gso_size, start, offset = \
+                struct.unpack_from("<BBHHHH", meta, 20)
+            expect((version, zero, mask & 1) == (1, 0, 1), f"{meta}")
+            expect((flags, gso, start, offset) == (1, 0, 34, 6), f"{meta}")
+        peer.close()
+
+
+@case
+def resumes_after_the_last_ack():
+    with Target() as t:
+        instance = os.urandom(16)
+        peer = t.peer(instance=instance)
+        channel = pair_as_standby(peer, frozen_ns=5)
+        for _ in range(t.held):
+            peer.until("PACKET")
+        peer.send(message("ACK", channel, 0, FIRST + 19))
+        # The ACK was read if a later PING was answered.
+        peer.send(message("PING", 4242))
+        peer.until("PONG", where=lambda v: v[0] == 4242)
+        peer.close()
+        again = t.peer(instance=instance)
+        pair_as_standby(again, frozen_ns=5)
+        again.until("BEGIN")
+        number = again.until("PACKET")[1]
+        expect(FIRST <= number <= FIRST + 20, f"resumed at {number}")
+        expect(number == FIRST + 20, f"resumed at {number}, after an ACK")
+        again.close()
+        # Another process, or another freeze, has nothing of it.
+        for options, frozen in (({}, 5), ({"instance": instance}, 6)):
+            other = t.peer(**options)
+            pair_as_standby(other, frozen_ns=frozen)
+            other.until("BEGIN")
+            number = other.until("PACKET")[1]
+            expect(number == FIRST, f"{options}: begins at {number}")
+            other.close()
+
+
+@case
+def new_connection_replaces_the_old_one():
+    with Target() as t:
+        instance = os.urandom(16)
+        old = t.peer(instance=instance)
+        pair_as_source(old)
+        begin(old)
+        old.send(packet(0, FIRST, FRAME))
+        old.until("ACK")
+        # The old one is still open, as after a break that nobody noticed.
+        new = t.peer(instance=instance)
+        pair_as_source(new)
+        begin(new)
+        new.send(packet(0, FIRST, FRAME), packet(0, FIRST + 1, FRAME))
+        new.until("ACK", where=lambda v: v[2] == FIRST + 1)
+        expect(t.b.info()["imported"] == 2, "imports")
+        expect(t.b.info()["resent"] == 1, "resent")
+        # Somebody else is refused.
+        stranger = t.peer()
+        handles = ready(stranger)
+        stranger.send(offer(8, SOURCE, FROZEN, D_LABEL.encode(), frozen_ns=1),
+                      interface(label=D_LABEL.encode()),
+                      message("PAIR", 0, 8, handles[D_LABEL]))
+        values = stranger.until("UNPAIR")
+        expect(values[:2] == (0, 1) and values[2], f"UNPAIR {values}")
+        for x in (old, new, stranger):
+            x.close()
+
+
+@case
+def full_standby_peer_is_tried_again():
+    with Target() as t:
+        peer = t.peer()
+        channel = pair_as_standby(peer)
+        for _ in range(10):
+            peer.until("PACKET")
+        peer.send(message("ACK", channel, 0, FIRST + 9),
+                  message("FULL", channel), message("PING", 77))
+        peer.until("PONG", where=lambda v: v[0] == 77)
+        t.m.sender.frames(3)
+        t.m.sender.ask("pause")
+        try:
+            peer.until("BEGIN", timeout=1)
+            raise AssertionError("it goes on before MORE")
+        except Silent:
+            pass
+        peer.send(message("MORE", channel))
+        peer.until("BEGIN")
+        number = peer.until("PACKET")[1]
+        expect(number == FIRST + 10, f"goes on at {number}")
+        peer.close()
+
+
+@case
+def thawed_source_ends_with_reason_2():
+    with Target() as t:
+        peer = t.peer()
+        channel = pair_as_standby(peer)
+        peer.until("PACKET")
+        t.a.ask("thaw")
+        t.a.ask("run")
+        expect(peer.until("END") == (channel, 2), "END")
+        t.a.ask("wait-got", t.held)
+        # The channel stays: the next freeze begins a new transfer.
+        t.a.ask("stop")
+        t.a.ask("freeze")
+        t.m.sender.frames(3)
+        t.m.sender.ask("pause")
+        expect(peer.until("BEGIN")[0] == channel, "BEGIN")
+        number = peer.until("PACKET")[1]
+        expect(number >= FIRST + t.held, f"{number}")
+        peer.close()
+
+
+@case
+def discarded_source_ends_with_reason_3():
+    with Target() as t:
+        peer = t.peer()
+        channel = pair_as_standby(peer)
+        peer.until("PACKET")
+        t.a.ask("discard")
+        expect(peer.until("END") == (channel, 3), "END")
+        peer.send(message("ENDED", channel, *[0] * 9))
+        peer.close()
+
+
+@case
+def gone_source_ends_with_reason_1():
+    with Target() as t:
+        peer = t.peer()
+        channel = pair_as_standby(peer)
+        peer.until("PACKET")
+        t.m.things.remove(t.a)
+        # It was frozen as detached: the packets stay, the process goes.
+        t.a.kill()
+        peer.until("OFFER", where=lambda v: v[3] == DEAD)
+        for h in holds("hostA", "label", S_LABEL):
+            run(*in_netns("hostA", TAPMIG, "discard", "id", str(h["id"])))
+        end = peer.until("END")
+        expect(end[0] == channel and end[1] in (1, 3), f"{end}")
+        peer.send(message("ENDED", channel, *[0] * 9))
+        peer.until("WITHDRAW")
+        peer.close()
+
+
+@case
+def source_peer_delivers_in_order():
+    with Target() as t:
+        peer = t.peer(skew=-1800 * 10**9)
+        pair_as_source(peer)
+        expect("peer" in holds("hostA", "label", D_LABEL)[0]["flags"],
+               "no PEER after PAIRED")
+        begin(peer)
+        peer.send(*(packet(0, FIRST + n, FRAME) for n in range(100)))
+        peer.until("ACK", where=lambda v: v[2] == FIRST + 99)
+        info = t.b.info()
+        expect(info["pending_imports"] == info["imported"] == 100, f"{info}")
+        t.b.ask("thaw")
+        t.b.ask("run")
+        expect(peer.until("SYNC_REQUEST") == (0,), "SYNC_REQUEST")
+        expect(not t.b.info()["delivered"], "it did not wait")
+        peer.send(packet(0, FIRST + 100, FRAME),
+                  message("SYNC", 0, 0, FIRST + 100))
+        peer.until("ACK", where=lambda v: v[2] == FIRST + 100)
+        expect(peer.until("SYNCED") == (0,), "SYNCED")
+        t.b.wait("delivered", ">=", 101)
+        expect(holds("hostA", "label", D_LABEL)[0]["state"] == "live",
+               "not live")
+        peer.send(packet(0, FIRST + 101, FRAME))
+        peer.until("ACK", where=lambda v: v[2] == FIRST + 101)
+        t.b.wait("late", "=", 1)
+        peer.send(message("END", 0, 0))
+        ended = peer.until("ENDED")
+        # imported, resent, flooded, late, late-skipped, own, lost, refused
+        expect(ended == (0, 0, 102, 0, 0, 1, 0, 0, 0, 0), f"{ended}")
+        t.b.wait("state", "=", "armed")
+        done = t.relay.wait_done()[-1]
+        expect((done["result"], done["packets"], done["late"]) ==
+               ("done", 102, 1), f"{done}")
+        peer.close()
+
+
+@case
+def segments_and_repeats_are_counted_once():
+    with Target() as t:
+        peer = t.peer()
+        pair_as_source(peer)
+        begin(peer)
+
+        def segment(i):
+            return struct.pack("<BBHHH", 1, 0, 16, i, 3) + bytes(24)
+        parts = [packet(0, FIRST, FRAME, segment(i)) for i in range(3)]
+        peer.send(*parts, packet(0, FIRST + 1, FRAME))
+        peer.until("ACK", where=lambda v: v[2] == FIRST + 1)
+        begin(peer)
+        peer.send(*parts, packet(0, FIRST + 1, FRAME),
+                  packet(0, FIRST + 2, FRAME))
+        peer.until("ACK", where=lambda v: v[2] == FIRST + 2)
+        info = t.b.info()
+        expect(info["pending_imports"] == 5, f"{info}")
+        peer.close()
+
+
+@case
+def what_the_kernel_refuses_is_counted():
+    with Target() as t:
+        peer = t.peer()
+        pair_as_source(peer)
+        begin(peer)
+        # A checksum beyond the end of the frame, an unknown kind of GSO.
+        bad = (struct.pack("<BBHHHHHHHI", 1, 0, 1, 0, 0, 0, 0, 0, 0, 0) +
+               struct.pack("<BBHHHH", 1, 0, 0, 0, 5000, 6) + bytes(2),
+               struct.pack("<BBHHHHHHHI", 1, 0, 1, 0, 0, 0, 0, 0, 0, 0) +
+               struct.pack("<BBHHHH", 0, 77, 54, 100, 0, 0) + bytes(2))
+        peer.send(packet(0, FIRST, FRAME), packet(0, FIRST + 1, FRAME, bad[0]),
+                  packet(0, FIRST + 2, FRAME, bad[1]),
+                  packet(0, FIRST + 3, FRAME))
+        peer.until("ACK", where=lambda v: v[2] == FIRST + 3)
+        expect(t.b.info()["imported"] == 2, f"{t.b.info()}")
+        t.b.ask("thaw")
+        t.b.ask("run")
+        peer.until("SYNC_REQUEST")
+        peer.send(message("SYNC", 0, 0, FIRST + 3))
+        peer.until("SYNCED")
+        peer.send(message("END", 0, 0))
+        ended = peer.until("ENDED")
+        expect((ended[2], ended[9]) == (2, 2), f"{ended}")
+        peer.close()
+
+
+@case
+def cancelled_import_is_freed_and_can_begin_again():
+    with Target() as t:
+        peer = t.peer()
+        pair_as_source(peer)
+        for _ in range(2):
+            begin(peer)
+            peer.send(*(packet(0, FIRST + n, FRAME) for n in range(50)))
+            peer.until("ACK", where=lambda v: v[2] == FIRST + 49)
+            t.b.wait("pending_imports", "=", 50)
+            peer.send(message("END", 0, 2))
+            t.b.wait("pending_imports", "=", 0)
+            t.b.wait("state", "=", "frozen")
+        expect(not t.b.info()["delivered"], "delivered")
+        # Its own frames go on as if nothing had been.
+        t.b.ask("thaw")
+        peer.close()
+
+
+@case
+def unpaired_can_be_paired_again():
+    with Target() as t:
+        peer = t.peer()
+        handle = pair_as_source(peer)
+        peer.send(p.message("UNPAIR", 0, 0, text="once more..."))
+        peer.send(interface(label=D_LABEL.encode()),
+                  message("PAIR", 1, 8, handle))
+        expect(peer.until("PAIRED") == (1,), "PAIRED")
+        begin(peer, 1)
+        # What is still under way in the old one is nobody's business.
+        peer.send(packet(0, FIRST, FRAME), packet(1, FIRST + 1, FRAME))
+        peer.until("ACK", where=lambda v: v == (1, 0, FIRST + 1))
+        expect(t.b.info()["imported"] == 1, f"{t.b.info()}")
+        peer.close()
+
+
+@case
+def no_paired_before_the_clocks_are_known():
+    with Target() as t:
+        peer = t.peer(ping=False)
+        handles = ready(peer)
+        peer.send(offer(8, SOURCE, FROZEN, D_LABEL.encode(), frozen_ns=1),
+                  interface(label=D_LABEL.encode()),
+                  message("PAIR", 0, 8, handles[D_LABEL]),
+                  message("PING", 99))
+        peer.until("PONG", where=lambda v: v[0] == 99)
+        expect("PAIRED" not in peer.seen, "PAIRED without PONG")
+        peer.close()
+
+
+@case
+def offers_follow_the_holds():
+    with Target() as t:
+        peer = t.peer()
+        handles = ready(peer)
+        t.b.ask("thaw")
+        peer.until("OFFER", where=lambda v: v[0] == handles[D_LABEL] and
+                   v[3] not in (FROZEN, THAWING))
+        t.b.ask("freeze")
+        peer.until("OFFER", where=lambda v: v[0] == handles[D_LABEL] and
+                   v[3] == FROZEN)
+        t.b.ask("close")
+        expect(peer.until("WITHDRAW") == (handles[D_LABEL],), "WITHDRAW")
+        peer.close()
+
+
+@case
+def keeps_the_connection_alive():
+    with Target() as t:
+        peer = t.peer()
+        ready(peer)
+        for _ in range(2):
+            peer.until("PING", timeout=10)
+        expect(t.relay.alive(), "ended")
+        peer.close()
+
+
+# --- peers that do not -------------------------------------------------------------------
+
+SHARED = []
+
+
+def target():
+    """One relay has to bear all of them."""
+    if not SHARED:
+        SHARED.append(Target())
+    return SHARED[0]
+
+
+def ends(act, hello=True, timeout=30, reason=True):
+    """What act() does to a connection ends that, and nothing else."""
+    t = target()
+    said = len(t.relay.said())
+    peer = t.peer(hello=hello)
+    try:
+        # Whatever was said too early is refused all the same.
+        act(peer)
+        told = peer.end(timeout)
+        peer.close()
+        expect(told or not reason, f"no BYE with a reason: {peer.seen}")
+        wait_for(lambda: len(t.relay.said()) > said, "a message")
+        lines = t.relay.said()[said:].splitlines()
+        expect(any(x.startswith("tapmig: ") for x in lines), f"{lines}")
+        expect(t.relay.alive(), f"the relay has ended: {t.relay.said()}")
+        expect(t.state() == t.before, f"{t.state()}\n# before: {t.before}")
+        with_good = t.peer()
+        ready(with_good)
+        with_good.close()
+    except BaseException:
+        print("# " + t.relay.said()[said:].replace("\n", "\n# "))
+        raise
+    finally:
+        peer.close()
+        t.reset()
+
+
+def hostile(name, **options):
+    def wrap(act):
+        def run_it():
+            ends(act, **options)
+        run_it.__name__ = name
+        case(run_it)
+        return act
+    return wrap
+
+
+# A correct body of each message, for a connection without a channel.
+BODIES = {
+    "HELLO": struct.pack("<II16s", 1, 0, bytes(16)),
+    "PING": bytes(8), "PONG": bytes(16), "BYE": b"",
+    "OFFER": struct.pack("<IIBBBBIQQ", 9, 0, SOURCE, FROZEN, 0, 4, 65536,
+                         64 << 20, 1) + b"test",
+    "WITHDRAW": bytes(4), "PAIR": bytes(12), "PAIRED": bytes(4),
+    "UNPAIR": bytes(8), "BEGIN": bytes(16), "ACK": bytes(16),
+    "FULL": bytes(4), "MORE": bytes(4), "SYNC_REQUEST": bytes(4),
+    "SYNC": bytes(16), "SYNCED": bytes(4), "END": bytes(8),
+    "ENDED": bytes(72),
+}
+
+
+def raw(name, body):
+    return block(MESSAGE + CODES[name], body)
+
+
+def every_message(change, hello=True, skip=()):
+    def test():
+        for name, body in BODIES.items():
+            if name in skip:
+                continue
+
+            def act(peer, name=name, body=body):
+                if not hello:
+                    peer.send(section())
+                peer.send(raw(name, change(body)))
+            try:
+                ends(act, hello=hello)
+            except Exception as e:
+                raise AssertionError(f"{name}: {e}") from e
+    return test
+
+
+@case
+def every_message_truncated():
+    every_message(lambda body: body[:-4], skip=("BYE",))()
+
+
+@case
+def every_message_oversized():
+    every_message(lambda body: body + bytes(4), skip=("BYE", "UNPAIR"))()
+
+
+@case
+def every_message_before_hello():
+    every_message(lambda body: body, hello=False, skip=("HELLO", "BYE"))()
+
+
+@case
+def texts_of_more_than_256_bytes():
+    for name, at in (("BYE", 0), ("UNPAIR", 8)):
+        ends(lambda peer: peer.send(raw(name, bytes(at) + b"x" * 260)))
+
+
+@case
+def reserved_bits_in_every_message():
+    for name, at in (("HELLO", 4), ("BEGIN", 4), ("ACK", 4), ("SYNC", 4),
+                     ("ENDED", 4)):
+        body = bytearray(BODIES[name])
+        body[at] = 1
+
+        def act(peer, name=name, body=bytes(body)):
+            if name == "HELLO":
+                peer.send(section())
+            peer.send(raw(name, body))
+        try:
+            ends(act, hello=name != "HELLO")
+        except Exception as e:
+            raise AssertionError(f"{name}: {e}") from e
+
+
+@case
+def other_versions():
+    for version in (0, 2, 0xFFFFFFFF):
+        ends(lambda peer, v=version: peer.send(
+            section(), raw("HELLO", struct.pack("<II16s", v, 0, bytes(16)))),
+            hello=False)
+
+
+@hostile("second_section")
+def _(peer):
+    peer.send(section())
+
+
+@hostile("second_hello")
+def _(peer):
+    peer.send(message("HELLO", 1, 0, bytes(16)))
+
+
+@case
+def unknown_codes():
+    for code in (0, 19, 255):
+        ends(lambda peer, c=code: peer.send(block(MESSAGE + c, bytes(4))))
+
+
+@case
+def unknown_blocks():
+    for kind in (5, 0xBAD, 0x80000001, 0x0A0D0D0D):
+        ends(lambda peer, k=kind: peer.send(block(k, bytes(16))))
+
+
+@hostile("message_before_the_section", hello=False)
+def _(peer):
+    peer.send(message("HELLO", 1, 0, bytes(16)))
+
+
+@case
+def packets_of_channels_never_opened():
+    for channel in (0, 1, 4096, 0xFFFFFFFF):
+        ends(lambda peer, c=channel: peer.send(packet(c, FIRST, FRAME)))
+
+
+@hostile("packet_of_a_channel_without_pair")
+def _(peer):
+    peer.send(interface(), packet(0, FIRST, FRAME))
+
+
+@hostile("packet_of_a_channel_not_begun")
+def _(peer):
+    pair_as_source(peer)
+    peer.send(packet(0, FIRST, FRAME))
+
+
+@case
+def pair_of_what_was_not_offered():
+    def channel_unknown(peer):
+        handles = ready(peer)
+        peer.send(offer(8, SOURCE, FROZEN, D_LABEL.encode()),
+                  message("PAIR", 0, 8, handles[D_LABEL]))
+
+    def handle_unknown(peer):
+        handles = ready(peer)
+        peer.send(interface(), message("PAIR", 0, 8, handles[D_LABEL]))
+    for act in (channel_unknown, handle_unknown):
+        ends(act)
+
+
+@case
+def pair_of_the_wrong_holds_is_answered():
+    """Neither is an error of the protocol: holds come and go."""
+    t = target()
+    peer = t.peer()
+    handles = ready(peer)
+    peer.send(offer(8, SOURCE, FROZEN, D_LABEL.encode()),
+              interface(), message("PAIR", 0, 8, 424242))
+    expect(peer.until("UNPAIR")[:2] == (0, 1), "UNPAIR")
+    # Another label, and a source as standby.
+    peer.send(offer(9, SOURCE, FROZEN, b"other"),
+              interface(), message("PAIR", 1, 9, handles[D_LABEL]))
+    expect(peer.until("UNPAIR")[:2] == (1, 1), "UNPAIR")
+    expect(t.state() == t.before, f"{t.state()}")
+    peer.close()
+
+
+@case
+def messages_for_channels_that_do_not_exist():
+    for m in (message("PAIRED", 0), message("UNPAIR", 0, 0),
+              message("UNPAIR", 0, 1), message("BEGIN", 0, 0, 1),
+              message("ACK", 0, 0, FIRST), message("FULL", 0),
+              message("MORE", 0), message("SYNC_REQUEST", 0),
+              message("SYNC", 0, 0, 0), message("SYNCED", 0),
+              message("END", 0, 0), message("ENDED", 0, 0, *[0] * 8)):
+        ends(lambda peer, m=m: peer.send(m))
+
+
+@hostile("ack_beyond_what_was_sent")
+def _(peer):
+    channel = pair_as_standby(peer)
+    peer.until("PACKET")
+    peer.send(message("ACK", channel, 0, FIRST + 100000))
+
+
+@hostile("ack_before_begin")
+def _(peer):
+    handles = ready(peer)
+    peer.send(offer(7, STANDBY, FROZEN, S_LABEL.encode(), frozen_ns=1))
+    channel = peer.until("PAIR")[0]
+    peer.send(message("ACK", channel, 0, FIRST))
+
+
+@hostile("synced_without_sync")
+def _(peer):
+    channel = pair_as_standby(peer)
+    peer.until("PACKET")
+    peer.send(message("SYNCED", channel))
+
+
+@hostile("ended_without_end")
+def _(peer):
+    channel = pair_as_standby(peer)
+    peer.until("PACKET")
+    peer.send(message("ENDED", channel, 0, *[0] * 8))
+
+
+@hostile("more_without_full")
+def _(peer):
+    channel = pair_as_standby(peer)
+    peer.until("PACKET")
+    peer.send(message("MORE", channel))
+
+
+@hostile("sync_without_request")
+def _(peer):
+    pair_as_source(peer)
+    begin(peer)
+    peer.send(message("SYNC", 0, 0, 0))
+
+
+@case
+def offers_out_of_range():
+    def one(**change):
+        fields = {"handle": 9, "flags": 0, "role": SOURCE, "state": FROZEN,
+                  "link": 0, "size": 4}
+        fields.update(change)
+        body = struct.pack("<IIBBBBIQQ", fields["handle"], fields["flags"],
+                           fields["role"], fields["state"], fields["link"],
+                           fields["size"], 65536, 64 << 20, 1) + b"test"
+        return raw("OFFER", body)
+    for change in ({"role": 2}, {"state": 5}, {"link": 2}, {"size": 5},
+                   {"size": 64}, {"size": 255}):
+        ends(lambda peer, c=change: peer.send(one(**c)))
+
+
+@hostile("label_of_64_bytes")
+def _(peer):
+    peer.send(offer(9, SOURCE, FROZEN, b"x" * 64))
+
+
+@hostile("more_than_4096_offers")
+def _(peer):
+    for n in range(4097):
+        peer.send(offer(n + 1, SOURCE, FROZEN, b"l%d" % n))
+
+
+@case
+def block_lengths():
+    for size in (0, 4, 8, 11, 13, 14, (1 << 20) + 4, 1 << 31, 0xFFFFFFFC,
+                 0xFFFFFFFF):
+        ends(lambda peer, s=size: peer.send(
+            struct.pack("<II", MESSAGE + CODES["PING"], s) + bytes(8)))
+    # The two lengths of a block differ.
+    ends(lambda peer: peer.send(
+        message("PING", 0)[:-4] + struct.pack("<I", 24)))
+
+
+@hostile("endless_blocks")
+def _(peer):
+    # More than any buffer, for as long as it is read.
+    peer.socket.settimeout(5)
+    blob = block(6, struct.pack("<IIIII", 0, 0, 0, 1 << 19, 1 << 19) +
+                 bytes(1 << 19)) * 2
+    try:
+        for _ in range(64):
+            peer.send(blob)
+    except OSError:
+        pass
+
+
+@case
+def packets_with_wrong_lengths():
+    def with_sizes(captured, whole, kept):
+        body = struct.pack("<IIIII", 0, 0, 0, captured, whole) + bytes(kept)
+        body += option(5, struct.pack("<Q", FIRST)) + option(0, b"")
+        return block(6, body)
+    bad = [with_sizes(1000, 1000, 60), with_sizes(0xFFFFFFFF, 60, 60),
+           with_sizes(60, 100, 60), with_sizes(60, 524289, 60),
+           block(6, bytes(8)),
+           # No number, number 0, and one that is too large.
+           block(6, struct.pack("<IIIII", 0, 0, 0, 60, 60) + FRAME),
+           packet(0, 0, FRAME), packet(0, 1 << 31, FRAME),
+           # Metadata of another version, length, and with unknown members.
+           packet(0, FIRST, FRAME, b"\x02" + bytes(31)),
+           packet(0, FIRST, FRAME, b"\x01" + bytes(27)),
+           packet(0, FIRST, FRAME, b"\x01\0\xff\xff" + bytes(28)),
+           packet(0, FIRST, FRAME[:10])]
+    for i, b in enumerate(bad):
+        t = target()
+        peer = t.peer()
+        pair_as_source(peer)
+        begin(peer)
+        peer.send(b)
+        reason = peer.end(30)
+        peer.close()
+        expect(reason, f"packet {i}: no BYE: {peer.seen}")
+        expect(t.relay.alive(), f"packet {i}: the relay has ended")
+        expect(not t.b.info()["imported"], f"packet {i}: imported")
+        t.reset()
+
+
+@case
+def segments_in_the_wrong_order_are_refused():
+    """By the kernel; whether that ends the session is the relay's choice."""
+    t = target()
+    peer = t.peer()
+    pair_as_source(peer)
+    begin(peer)
+    body = struct.pack("<BBHHH", 1, 0, 16, 2, 3) + bytes(24)
+    peer.send(packet(0, FIRST, FRAME, body))
+    try:
+        peer.until("ACK", where=lambda v: v[2] == FIRST)
+    except Closed:
+        pass
+    peer.close()
+    expect(t.relay.alive() and not t.b.info()["imported"], f"{t.b.info()}")
+    t.reset()
+
+
+@case
+def half_a_hello_and_silence():
+    t = target()
+    nothing = t.peer(hello=False)
+    half = t.peer(hello=False)
+    half.send(section(), message("HELLO", 1, 0, bytes(16))[:20])
+    mute = t.peer(ping=False)
+    start = time.monotonic()
+    for who in (nothing, half, mute):
+        who.end(30)
+    expect(time.monotonic() - start > 5, "it did not wait")
+    expect(t.relay.alive() and t.state() == t.before, f"{t.state()}")
+    for who in (nothing, half, mute):
+        who.close()
+
+
+@case
+def other_things_than_a_stream():
+    plain = section(b"Dumpcap") + interface() + packet(0, FIRST, FRAME)
+    pcap = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 1) + \
+        struct.pack("<IIII", 0, 0, 60, 60) + FRAME
+    for data in (plain, pcap, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+                 bytes(4096), b"\xff" * 4096, os.urandom(65536),
+                 b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(64)):
+        try:
+            ends(lambda peer, d=data: peer.send(d), hello=False)
+        except Exception as e:
+            raise AssertionError(f"{data[:16]}: {e}") from e
+
+
+@case
+def connections_that_end_at_once():
+    t = target()
+    for i in range(50):
+        peer = t.peer(hello=i % 2)
+        if i % 3 == 0:
+            peer.send(section()[:20])
+        peer.close()
+    peer = t.peer()
+    ready(peer)
+    peer.close()
+    expect(t.relay.alive() and t.state() == t.before, f"{t.state()}")
+
+
+@case
+def random_changes_in_a_good_stream():
+    """Whatever becomes of the connection, the relay lives."""
+    import random
+    chance = random.Random(20260101)
+    t = target()
+    handles = None
+    for _ in range(60):
+        peer = t.peer(hello=False)
+        if handles is None:
+            peer.send(section(), message("HELLO", 1, 0, bytes(16)))
+            handles = ready(peer)
+            peer.close()
+            continue
+        stream = bytearray(
+            section() + message("HELLO", 1, 0, bytes(16)) +
+            message("PING", 1) +
+            offer(8, SOURCE, FROZEN, D_LABEL.encode(), frozen_ns=1) +
+            interface(label=D_LABEL.encode()) +
+            message("PAIR", 0, 8, handles[D_LABEL]) +
+            message("PONG", 1, 1) +
+            offer(7, STANDBY, FROZEN, S_LABEL.encode(), frozen_ns=1) +
+            message("WITHDRAW", 8))
+        for _ in range(chance.randint(1, 4)):
+            stream[chance.randrange(len(stream))] = chance.randrange(256)
+        peer.send(bytes(stream))
+        peer.send(b"\xff" * 12)
+        peer.end(30)
+        peer.close()
+        expect(t.relay.alive(), f"the relay has ended at {stream.hex()}")
+    expect(t.a.info()["held_packets"] == t.held, "packets are gone")
+    t.reset()
+
+
+@case
+def relay_has_survived_all():
+    t = target()
+    held = t.a.info()["held_packets"]
+    status = t.relay.end()
+    SHARED.clear()
+    t.__exit__(None, None, None)
+    expect(held == t.held, f"{held} of {t.held} are held")
+    expect(status == 0, f"exit status {status}")
