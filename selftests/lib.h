@@ -38,6 +38,7 @@
 
 void die(const char *fmt, ...) __attribute__((noreturn, format(printf, 1, 2)));
 int64_t now_ms(void);
+__u64 realtime_ns(void);
 /* Kernel release is at least this? */
 bool kernel_has(int major, int minor);
 

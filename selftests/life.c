@@ -646,7 +646,9 @@ TEST_F(queues, txqueuelen_changed_during_the_backlog_loses_nothing)
 		if (nic_read(&self->n, k & 3, &rx) > 0)
 			tally_add(&t, rx.flow, rx.seq);
 	}
-	ASSERT_TRUE(nic_wait(&self->n, &t, 500 * FLOWS));
+	ASSERT_TRUE(nic_wait(&self->n, &t, 500 * FLOWS))
+		TH_LOG("got %llu, gaps %llu, lost %llu", t.got, t.gaps,
+		       info_of(self->hold).lost);
 	EXPECT_TRUE(tally_clean(&t))
 		TH_LOG("gaps %llu repeats %llu, lost %llu", t.gaps, t.repeats,
 		       info_of(self->hold).lost);
