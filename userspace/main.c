@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* tapmig: control of the holds of TAP queues. */
 #include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
 #include <sched.h>
 #include <string.h>
@@ -22,6 +21,7 @@ static const struct command {
 	{ "discard", cmd_discard },
 	{ "export", cmd_export },
 	{ "import", cmd_import },
+	{ "relay", cmd_relay },
 	{ "monitor", cmd_monitor },
 	{ "version", cmd_version },
 };
@@ -42,6 +42,10 @@ static void usage(FILE *f)
 	      "  export SELECTOR [from SEQ] [to SEQ] [commit] [follow] [force] [FILE|-]\n"
 	      "  import SELECTOR [age-ms N] [no-end] [FILE|-]\n"
 	      "  import check [FILE|-]\n"
+	      "  relay --listen|--connect ADDRESS [--label GLOB]... [--dev IFNAME]...\n"
+	      "      [--netns NETNS]... [--tls-creds DIR] [--tls-psk FILE]\n"
+	      "      [--tls-user NAME] [--tls-hostname NAME] [--insecure]\n"
+	      "      [--linger MS] [--buffer SIZE] [--once] [--verbose]\n"
 	      "  monitor\n"
 	      "  version\n"
 	      "SELECTOR is id N, dev IFNAME or label GLOB. See tapmig(8).\n",
@@ -50,21 +54,11 @@ static void usage(FILE *f)
 
 static int enter_netns(const char *name)
 {
-	char path[256];
-	uint64_t pid;
 	int fd, ret;
 
-	if (!parse_u64(name, &pid))
-		snprintf(path, sizeof(path), "/proc/%llu/ns/net",
-			 (unsigned long long)pid);
-	else
-		snprintf(path, sizeof(path), "%s%s",
-			 *name == '/' ? "" : "/run/netns/", name);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0) {
-		err("network namespace '%s': %s", name, strerror(errno));
+	fd = netns_open(name);
+	if (fd < 0)
 		return -1;
-	}
 	ret = setns(fd, CLONE_NEWNET);
 	if (ret)
 		err("network namespace '%s': %s", name, strerror(errno));

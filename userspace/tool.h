@@ -56,6 +56,8 @@ int arg_enum(struct args *a, const char *keyword, const char *const *names,
 int arg_on_off(struct args *a, const char *keyword, bool *v);
 int arg_unknown(const char *arg);
 int parse_u64(const char *s, uint64_t *v);
+/* A network namespace by its name, path, or a process in it; -1: said so. */
+int netns_open(const char *name);
 
 /* SIGINT and SIGTERM set stopped; the second one kills. */
 extern volatile sig_atomic_t stopped;

@@ -2,6 +2,7 @@
 /* Messages, words of the command line, signals. */
 #include <ctype.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -166,6 +167,24 @@ int arg_unknown(const char *arg)
 {
 	err("'%s' is not understood here", arg);
 	return EXIT_REFUSED;
+}
+
+int netns_open(const char *name)
+{
+	char path[256];
+	uint64_t pid;
+	int fd;
+
+	if (!parse_u64(name, &pid))
+		snprintf(path, sizeof(path), "/proc/%llu/ns/net",
+			 (unsigned long long)pid);
+	else
+		snprintf(path, sizeof(path), "%s%s",
+			 *name == '/' ? "" : "/run/netns/", name);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		err("network namespace '%s': %s", name, strerror(errno));
+	return fd;
 }
 
 volatile sig_atomic_t stopped;

@@ -1,0 +1,475 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Who the peer is, what it has on offer, and which holds belong together. */
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "relay.h"
+
+/* The clocks drift apart: a better measure may be a worse one later. */
+#define CLOCK_NS	(60 * NSEC_PER_SEC)
+
+static void offer_all(struct conn *c)
+{
+	struct relay_hold *rh;
+
+	TAILQ_FOREACH(rh, &c->relay->holds, link)
+		if (!rh->gone)
+			relay_send_offer(c, rh);
+}
+
+void relay_peer_hello(struct conn *c, uint32_t version,
+		      const uint8_t *instance)
+{
+	struct relay *r = c->relay;
+	struct conn *other;
+
+	if (version != RELAY_VERSION) {
+		conn_blame(c, "it speaks version %u of the relay protocol, this is version %u",
+			   version, RELAY_VERSION);
+		return;
+	}
+	if (!memcmp(instance, r->instance, RELAY_INSTANCE_LEN)) {
+		conn_blame(c, "a relay cannot be its own peer");
+		return;
+	}
+	/* Who connects again knows that the old connection is broken. */
+	TAILQ_FOREACH(other, &r->conns, link) {
+		if (other == c || other->dead || !other->said_hello ||
+		    memcmp(other->instance, instance, RELAY_INSTANCE_LEN))
+			continue;
+		standby_flush(other);
+		conn_close(other, "replaced by another connection");
+	}
+	memcpy(c->instance, instance, RELAY_INSTANCE_LEN);
+	c->said_hello = true;
+	relay_tell(r, "%s is a relay", c->name);
+	offer_all(c);
+}
+
+void relay_peer_pong(struct conn *c, uint64_t echo, uint64_t time)
+{
+	int64_t now = relay_now(), rtt;
+	struct channel *ch;
+
+	if (!c->pinged || echo != (uint64_t)c->pinged) {
+		conn_blame(c, "PONG without its PING");
+		return;
+	}
+	rtt = now - c->pinged;
+	c->pinged = 0;
+	if (c->best_rtt && rtt > c->best_rtt && now - c->best_at < CLOCK_NS)
+		return;
+	c->best_rtt = rtt ? rtt : 1;
+	c->best_at = now;
+	c->clock_offset = (int64_t)(time - (uint64_t)(now - rtt / 2));
+	TAILQ_FOREACH(ch, &c->channels, link)
+		if (ch->waiting && ch->state == CHANNEL_OPENED)
+			standby_paired(ch);
+}
+
+struct offer *relay_peer_find(struct conn *c, uint32_t handle)
+{
+	struct offer *o;
+
+	TAILQ_FOREACH(o, &c->offers, link)
+		if (o->handle == handle)
+			return o;
+	return NULL;
+}
+
+static struct channel *channel_to(struct conn *c, uint32_t handle)
+{
+	struct channel *ch;
+
+	TAILQ_FOREACH(ch, &c->channels, link)
+		if (ch->ours && ch->state != CHANNEL_CLOSED &&
+		    ch->peer_handle == handle)
+			return ch;
+	return NULL;
+}
+
+void relay_peer_offer(struct conn *c, const struct offer *new)
+{
+	struct offer *o = relay_peer_find(c, new->handle);
+	struct channel *ch;
+
+	if (o) {
+		if (strcmp(o->label, new->label)) {
+			conn_blame(c, "OFFER of hold %u with another label",
+				   new->handle);
+			return;
+		}
+		o->flags = new->flags;
+		o->role = new->role;
+		o->state = new->state;
+		o->max_packets = new->max_packets;
+		o->max_bytes = new->max_bytes;
+		o->frozen_ns = new->frozen_ns;
+		o->refused = false;
+		ch = channel_to(c, o->handle);
+		if (ch)
+			source_peer_changed(ch);
+	} else {
+		if (c->offer_count == RELAY_OFFERS_MAX) {
+			conn_blame(c, "more than %u holds on offer",
+				   RELAY_OFFERS_MAX);
+			return;
+		}
+		o = malloc(sizeof(*o));
+		if (!o) {
+			conn_close(c, "out of memory");
+			return;
+		}
+		*o = *new;
+		TAILQ_INSERT_TAIL(&c->offers, o, link);
+		c->offer_count++;
+	}
+	relay_pair(c->relay);
+}
+
+void relay_peer_withdraw(struct conn *c, uint32_t handle)
+{
+	struct offer *o = relay_peer_find(c, handle);
+
+	if (!o) {
+		conn_blame(c, "WITHDRAW of hold %u, which was not on offer",
+			   handle);
+		return;
+	}
+	TAILQ_REMOVE(&c->offers, o, link);
+	c->offer_count--;
+	free(o);
+	/* Its channel is ended by UNPAIR. */
+	relay_pair(c->relay);
+}
+
+struct channel *relay_channel(struct conn *c, bool ours, uint32_t number)
+{
+	struct channel *ch;
+
+	TAILQ_FOREACH(ch, &c->channels, link)
+		if (ch->ours == ours && ch->number == number)
+			return ch;
+	return NULL;
+}
+
+void relay_channel_close(struct channel *ch)
+{
+	struct relay_hold *rh = ch->hold;
+
+	if (ch->state == CHANNEL_CLOSED)
+		return;
+	if (ch->ours)
+		source_close(ch);
+	if (ch->conn->batch_chan == ch)
+		ch->conn->batch_chan = NULL;
+	ch->state = CHANNEL_CLOSED;
+	ch->hold = NULL;
+	if (rh && rh->chan == ch)
+		rh->chan = NULL;
+}
+
+void relay_channel_refuse(struct channel *ch, const char *fmt, ...)
+{
+	char text[RELAY_TEXT_MAX];
+	va_list ap;
+
+	if (ch->state == CHANNEL_CLOSED)
+		return;
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	relay_send_unpair(ch, text);
+	relay_channel_close(ch);
+}
+
+static struct channel *channel_new(struct conn *c, bool ours, uint32_t number,
+				   struct relay_hold *rh, uint32_t peer)
+{
+	struct channel *ch = calloc(1, sizeof(*ch));
+
+	if (!ch) {
+		conn_close(c, "out of memory");
+		return NULL;
+	}
+	ch->conn = c;
+	ch->ours = ours;
+	ch->number = number;
+	ch->hold = rh;
+	ch->peer_handle = peer;
+	ch->linger_until = NEVER;
+	ch->quiet_until = NEVER;
+	ch->more_at = NEVER;
+	rh->chan = ch;
+	TAILQ_INSERT_TAIL(&c->channels, ch, link);
+	return ch;
+}
+
+/* A channel of the peer of which nothing is to be heard any more. */
+static void channel_never(struct conn *c, uint32_t number, const char *why)
+{
+	struct channel *ch = calloc(1, sizeof(*ch));
+
+	if (!ch) {
+		conn_close(c, "out of memory");
+		return;
+	}
+	ch->conn = c;
+	ch->number = number;
+	ch->state = CHANNEL_CLOSED;
+	TAILQ_INSERT_TAIL(&c->channels, ch, link);
+	relay_send_unpair(ch, why);
+}
+
+void relay_peer_pair(struct conn *c, uint32_t number, uint32_t source,
+		     uint32_t standby)
+{
+	struct relay_hold *rh = relay_hold_find(c->relay, standby), *best;
+	struct offer *o = relay_peer_find(c, source);
+	char text[RELAY_TEXT_MAX];
+	struct channel *ch;
+	bool twice;
+
+	if (number != c->peer_opened || c->in.interfaces != number + 1) {
+		conn_blame(c, "PAIR of channel %u, with %u opened and %u described",
+			   number, c->peer_opened, c->in.interfaces);
+		return;
+	}
+	if (!o || o->role != TAPMIG_ROLE_SOURCE) {
+		conn_blame(c, "PAIR of hold %u, which is no source on offer",
+			   source);
+		return;
+	}
+	c->peer_opened++;
+	/* May have gone, or have changed, while PAIR was under way. */
+	if (!rh) {
+		channel_never(c, number, "the standby is gone");
+		return;
+	}
+	if (rh->h.role != TAPMIG_ROLE_STANDBY ||
+	    strcmp(rh->h.label, o->label)) {
+		conn_blame(c, "PAIR of source %u and hold %u, which is no standby with its label",
+			   source, standby);
+		return;
+	}
+	if (rh->h.link_type != o->link_type) {
+		err("%s: %s: the source has frames of another kind (Ethernet, raw IP)",
+		    c->name, relay_hold_name(rh));
+		channel_never(c, number,
+			      "the standby has frames of another kind");
+		return;
+	}
+	best = relay_hold_best(c->relay, TAPMIG_ROLE_STANDBY, rh->h.label,
+			       &twice);
+	if (best != rh || twice) {
+		snprintf(text, sizeof(text),
+			 "there are several standby holds with this label");
+		err("%s: %s: %s: none is paired", c->name,
+		    relay_hold_name(rh), text);
+		channel_never(c, number, text);
+		return;
+	}
+	if (rh->chan) {
+		channel_never(c, number, "the standby is paired already");
+		return;
+	}
+	ch = channel_new(c, false, number, rh, source);
+	if (!ch)
+		return;
+	if (relay_hold_set_peer(rh, true)) {
+		relay_channel_refuse(ch, "%s", rh->ns->nl.error);
+		return;
+	}
+	ch->waiting = !c->best_rtt;
+	if (!ch->waiting)
+		standby_paired(ch);
+}
+
+void relay_peer_paired(struct channel *ch)
+{
+	if (ch->state != CHANNEL_OPENED) {
+		conn_blame(ch->conn, "a second PAIRED of channel %u",
+			   ch->number);
+		return;
+	}
+	ch->state = CHANNEL_PAIRED;
+	relay_tell(ch->conn->relay, "%s: paired with %s",
+		   relay_hold_name(ch->hold), ch->conn->name);
+	source_paired(ch);
+}
+
+void relay_peer_unpair(struct channel *ch, const char *text)
+{
+	struct relay *r = ch->conn->relay;
+	struct relay_hold *rh = ch->hold;
+	struct offer *o;
+
+	if (*text)
+		err("%s: %s: not paired any more: %s", ch->conn->name,
+		    relay_hold_name(rh), text);
+	else
+		relay_tell(r, "%s: not paired any more", relay_hold_name(rh));
+	if (ch->ours) {
+		/* Not again, before something has changed there. */
+		o = relay_peer_find(ch->conn, ch->peer_handle);
+		if (o)
+			o->refused = true;
+	} else if (!ch->begun) {
+		/* Nothing will come: nothing to wait for. */
+		relay_hold_set_peer(rh, false);
+	}
+	relay_channel_close(ch);
+	relay_pair(r);
+}
+
+static void offer_hold(struct relay *r, const struct relay_hold *rh)
+{
+	struct conn *c;
+
+	TAILQ_FOREACH(c, &r->conns, link) {
+		if (c->dead || !c->said_hello)
+			continue;
+		if (rh->gone)
+			relay_send_withdraw(c, rh->handle);
+		else
+			relay_send_offer(c, rh);
+	}
+}
+
+void relay_hold_appeared(struct relay *r, struct relay_hold *rh)
+{
+	rh->known = rh->h;
+	relay_tell(r, "%s: %s, %s", relay_hold_name(rh),
+		   role_names[rh->h.role], state_names[rh->h.state]);
+	offer_hold(r, rh);
+	relay_pair(r);
+}
+
+static bool changed(const struct relay_hold *rh)
+{
+	const struct hold *a = &rh->known, *b = &rh->h;
+
+	return rh->gone || a->state != b->state || a->flags != b->flags ||
+	       a->frozen_ns != b->frozen_ns;
+}
+
+void relay_hold_changed(struct relay *r, struct relay_hold *rh)
+{
+	struct channel *ch = rh->chan;
+	struct hold old;
+
+	/* An event can be older than what a request has told already. */
+	if (ch && !rh->gone && changed(rh))
+		relay_hold_refresh(rh);
+	if (!changed(rh)) {
+		/* More packets, perhaps. */
+		if (ch && ch->ours)
+			source_changed(ch);
+		return;
+	}
+	old = rh->known;
+	rh->known = rh->h;
+	if (rh->gone || old.state != rh->h.state)
+		relay_tell(r, "%s: %s", relay_hold_name(rh),
+			   rh->gone ? "gone" : state_names[rh->h.state]);
+	*rh->told = 0;
+	offer_hold(r, rh);
+	if (ch && ch->ours)
+		source_changed(ch);
+	else if (ch)
+		standby_changed(ch, &old);
+	relay_pair(r);
+}
+
+/* Say it once, until something changes. */
+static void tell_once(struct relay_hold *rh, const char *why)
+{
+	if (!strcmp(rh->told, why))
+		return;
+	snprintf(rh->told, sizeof(rh->told), "%s", why);
+	err("%s: not paired: %s", relay_hold_name(rh), why);
+}
+
+static void open_channel(struct relay_hold *rh, struct conn *c,
+			 const struct offer *o)
+{
+	struct channel *ch;
+
+	if (c->opened == CAPTURE_INTERFACES_MAX) {
+		conn_close(c, "%u channels were opened, a new connection is needed",
+			   c->opened);
+		return;
+	}
+	if (rh->h.link_type != o->link_type) {
+		tell_once(rh, "the standby has frames of another kind (Ethernet, raw IP)");
+		return;
+	}
+	ch = channel_new(c, true, c->opened, rh, o->handle);
+	if (!ch)
+		return;
+	c->opened++;
+	if (o->max_packets < rh->h.max_packets ||
+	    o->max_bytes < rh->h.max_bytes)
+		relay_tell(c->relay, "%s: the standby may hold less (%u packets, %llu bytes)",
+			   relay_hold_name(rh), o->max_packets,
+			   (unsigned long long)o->max_bytes);
+	relay_send_pair(ch);
+}
+
+static void pair_source(struct relay *r, struct relay_hold *rh)
+{
+	struct conn *c, *best_conn = NULL;
+	struct relay_hold *best;
+	struct offer *o, *best_offer = NULL;
+	int rank, best_rank = -1;
+	bool twice;
+
+	best = relay_hold_best(r, TAPMIG_ROLE_SOURCE, rh->h.label, &twice);
+	if (twice && relay_rank(rh->h.state, rh->h.flags) ==
+		     relay_rank(best->h.state, best->h.flags)) {
+		tell_once(rh, "there are several sources with this label");
+		return;
+	}
+	if (best != rh)
+		return;
+	twice = false;
+	TAILQ_FOREACH(c, &r->conns, link) {
+		if (c->dead || c->state != CONN_OPEN || !c->said_hello)
+			continue;
+		TAILQ_FOREACH(o, &c->offers, link) {
+			if (o->role != TAPMIG_ROLE_STANDBY ||
+			    strcmp(o->label, rh->h.label))
+				continue;
+			rank = relay_rank(o->state, o->flags);
+			/* A dead standby takes nothing. */
+			if (!rank || rank < best_rank)
+				continue;
+			twice = rank == best_rank;
+			best_rank = rank;
+			best_conn = c;
+			best_offer = o;
+		}
+	}
+	if (twice) {
+		tell_once(rh, "there are several standby holds with its label");
+		return;
+	}
+	if (best_offer && !best_offer->refused)
+		open_channel(rh, best_conn, best_offer);
+}
+
+void relay_pair(struct relay *r)
+{
+	struct relay_hold *rh;
+
+	TAILQ_FOREACH(rh, &r->holds, link) {
+		if (rh->gone || rh->chan || rh->h.role != TAPMIG_ROLE_SOURCE)
+			continue;
+		/* It is over, until it freezes again. */
+		if (rh->moved_ns && rh->moved_ns == rh->h.frozen_ns &&
+		    rh->h.state != TAPMIG_STATE_ARMED)
+			continue;
+		pair_source(r, rh);
+	}
+}

@@ -1,0 +1,533 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Channels that packets leave by. The hold keeps every packet until it is
+ * committed, at the very end; so nothing is copied here but what is about to
+ * be written.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <linux/genetlink.h>
+
+#include "relay.h"
+
+/* Without a late packet for so long, none is expected any more. */
+#define QUIET_NS	(500 * NSEC_PER_MSEC)
+/* Bytes read for one channel before others have their turn. */
+#define READ_TURN	(1UL << 20)
+
+static uint64_t realtime_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	return ts.tv_sec * 1000000000ULL + ts.tv_nsec;
+}
+
+/* To write, with the conn_queued() of all others. */
+static bool has_room(const struct conn *c)
+{
+	return !c->dead && c->state == CONN_OPEN &&
+	       conn_queued(c) < c->relay->buffer / 2;
+}
+
+static void stop_reading(struct channel *ch)
+{
+	if (ch->reading)
+		nl_close(&ch->nl);
+	ch->reading = false;
+}
+
+void source_close(struct channel *ch)
+{
+	stop_reading(ch);
+	if (ch->hold && ch->state >= CHANNEL_MOVING)
+		ch->conn->relay->unfinished = true;
+}
+
+static bool has_packets(const struct relay_hold *rh)
+{
+	if (rh->gone || (rh->moved_ns && rh->moved_ns == rh->h.frozen_ns))
+		return false;
+	return rh->h.state == TAPMIG_STATE_FROZEN ||
+	       (rh->h.state == TAPMIG_STATE_DEAD && rh->h.frozen_ns);
+}
+
+/* Is what was acknowledged still true of this standby. */
+static bool known_peer(const struct channel *ch, const struct offer *o)
+{
+	const struct relay_hold *rh = ch->hold;
+
+	return rh->sent_frozen_ns == rh->h.frozen_ns &&
+	       rh->peer_handle == ch->peer_handle &&
+	       rh->peer_frozen_ns == o->frozen_ns &&
+	       !memcmp(rh->instance, ch->conn->instance, RELAY_INSTANCE_LEN);
+}
+
+static void begin(struct channel *ch)
+{
+	struct relay_hold *rh = ch->hold;
+	struct offer *o = relay_peer_find(ch->conn, ch->peer_handle);
+
+	if (!o || o->state == TAPMIG_STATE_ARMED ||
+	    o->state == TAPMIG_STATE_DEAD || !has_packets(rh))
+		return;
+	/* The age has to be that of now. */
+	if (relay_hold_refresh(rh) || !has_packets(rh))
+		return;
+	if (rh->sent_frozen_ns != rh->h.frozen_ns) {
+		memset(&rh->counts, 0, sizeof(rh->counts));
+		rh->counted = 0;
+	}
+	if (!known_peer(ch, o)) {
+		rh->acked = 0;
+		rh->odd = false;
+		rh->sent_frozen_ns = rh->h.frozen_ns;
+		rh->peer_handle = ch->peer_handle;
+		rh->peer_frozen_ns = o->frozen_ns;
+		memcpy(rh->instance, ch->conn->instance, RELAY_INSTANCE_LEN);
+	}
+	/* Which of those given back late have arrived cannot be known. */
+	ch->next = rh->acked && !rh->odd ? rh->acked + 1 : 0;
+	ch->highest = rh->acked;
+	ch->last = rh->acked;
+	ch->sample_count = 0;
+	ch->held = rh->h.held_packets;
+	ch->discarded = rh->h.discarded;
+	ch->synced = false;
+	ch->linger_until = NEVER;
+	ch->quiet_until = NEVER;
+	ch->sync_wanted = false;
+	ch->sync_sent = false;
+	ch->end_wanted = false;
+	ch->dirty = true;
+	ch->ever = true;
+	ch->state = CHANNEL_MOVING;
+	relay_send_begin(ch, relay_now() -
+			 (int64_t)rh->h.frozen_for_ms * NSEC_PER_MSEC);
+	relay_tell(ch->conn->relay, "%s: packets go to %s, from %llu on",
+		   relay_hold_name(rh), ch->conn->name,
+		   (unsigned long long)ch->next);
+}
+
+void source_paired(struct channel *ch)
+{
+	struct relay_hold *rh = ch->hold;
+
+	/* Refused by one that goes away: its event comes. */
+	relay_hold_set_peer(rh, true);
+	begin(ch);
+}
+
+void source_peer_changed(struct channel *ch)
+{
+	if (ch->state == CHANNEL_PAIRED)
+		begin(ch);
+}
+
+/* The kernel has no more for us; the standby is told. */
+static void end(struct channel *ch, enum relay_end reason)
+{
+	stop_reading(ch);
+	ch->state = CHANNEL_ENDING;
+	ch->end = reason;
+	ch->dirty = false;
+	ch->sync_wanted = false;
+	relay_send_end(ch, reason);
+}
+
+/* The hold is over, whatever became of its packets. */
+static void over(struct channel *ch, enum relay_end result)
+{
+	struct relay_hold *rh = ch->hold;
+	struct relay *r = ch->conn->relay;
+
+	rh->moved_ns = rh->sent_frozen_ns;
+	rh->counts.dropped = rh->h.dropped;
+	ch->state = CHANNEL_PAIRED;
+	relay_summary(r, rh, result);
+}
+
+void source_changed(struct channel *ch)
+{
+	struct relay_hold *rh = ch->hold;
+	enum relay_end reason;
+
+	switch (ch->state) {
+	case CHANNEL_OPENED:
+	case CHANNEL_PAIRED:
+		if (rh->gone)
+			relay_channel_refuse(ch, "%s", "");
+		else if (ch->state == CHANNEL_PAIRED)
+			begin(ch);
+		return;
+	case CHANNEL_ENDING:
+		if (rh->gone && ch->end == RELAY_END_CANCELLED)
+			relay_channel_refuse(ch, "%s", "");
+		return;
+	case CHANNEL_MOVING:
+	case CHANNEL_FULL:
+		break;
+	default:
+		return;
+	}
+	if (!rh->gone && (rh->h.state == TAPMIG_STATE_FROZEN ||
+			  rh->h.state == TAPMIG_STATE_DEAD) &&
+	    rh->h.frozen_ns == rh->sent_frozen_ns) {
+		ch->held = rh->h.held_packets;
+		ch->discarded = rh->h.discarded;
+		ch->dirty = true;
+		return;
+	}
+	if (rh->gone)
+		reason = RELAY_END_GONE;
+	else if (rh->h.discarded > ch->discarded)
+		reason = RELAY_END_DISCARDED;
+	else
+		reason = RELAY_END_CANCELLED;
+	end(ch, reason);
+	if (reason == RELAY_END_CANCELLED) {
+		over(ch, reason);
+		/* Frozen anew already? */
+		begin(ch);
+	}
+}
+
+/* When did the packets up to this number arrive, at the earliest. */
+static void sample(struct channel *ch, const struct packet *p)
+{
+	unsigned int i;
+
+	if (!p->time_ns)
+		return;
+	if (ch->sample_count == RELAY_SAMPLES) {
+		i = (ch->sample_first + RELAY_SAMPLES - 1) % RELAY_SAMPLES;
+		ch->samples[i].seq = p->seq;
+		return;
+	}
+	i = (ch->sample_first + ch->sample_count++) % RELAY_SAMPLES;
+	ch->samples[i].seq = p->seq;
+	ch->samples[i].time_ns = p->time_ns;
+}
+
+static void measure(struct channel *ch, uint64_t seq)
+{
+	struct relay_counts *n = &ch->hold->counts;
+	uint64_t now = realtime_ns();
+	int64_t wait;
+
+	while (ch->sample_count && ch->samples[ch->sample_first].seq <= seq) {
+		wait = now - ch->samples[ch->sample_first].time_ns;
+		if (wait > n->longest_wait_ns)
+			n->longest_wait_ns = wait;
+		ch->sample_first = (ch->sample_first + 1) % RELAY_SAMPLES;
+		ch->sample_count--;
+	}
+}
+
+static void send_packet(struct channel *ch, struct packet *p)
+{
+	struct relay_hold *rh = ch->hold;
+	struct relay *r = ch->conn->relay;
+
+	relay_send_packet(ch, p);
+	if (ch->conn->dead)
+		return;
+	ch->last = p->seq;
+	if (p->seq < TAPMIG_SEQ_FIRST)
+		rh->odd = true;
+	if (p->seq > ch->highest)
+		ch->highest = p->seq;
+	sample(ch, p);
+	if (ch->synced)
+		ch->quiet_until = relay_now() + QUIET_NS;
+	/* Each once, however often it has to be sent. */
+	if (p->seq > rh->counted || p->seq < TAPMIG_SEQ_FIRST) {
+		if (!(p->has & PACKET_SEGMENT) || p->sub + 1 >= p->subs) {
+			rh->counts.packets++;
+			r->moved_packets++;
+			if (p->seq > rh->counted)
+				rh->counted = p->seq;
+			if (ch->synced)
+				rh->counts.late++;
+		}
+		rh->counts.bytes += p->len;
+		r->moved_bytes += p->len;
+		progress_update(&r->progress, 0, r->moved_packets,
+				r->moved_bytes);
+	}
+}
+
+static int packet_cb(const struct nlmsghdr *nlh, void *arg)
+{
+	struct channel *ch = arg;
+	struct packet_reader *in = ch->conn->reader;
+	const struct nlattr *a;
+	int ret;
+
+	mnl_attr_for_each(a, nlh, GENL_HDRLEN) {
+		if (mnl_attr_get_type(a) != TAPMIG_A_TRANSFER_PACKET)
+			continue;
+		ret = packet_chunk(in, a);
+		if (ret < 0)
+			return ret;
+		if (ret)
+			send_packet(ch, &in->pkt);
+	}
+	return 0;
+}
+
+static int start_reading(struct channel *ch)
+{
+	struct relay_hold *rh = ch->hold;
+	struct nlmsghdr *nlh;
+	int ret;
+
+	if (!ch->conn->reader) {
+		ch->conn->reader = malloc(sizeof(*ch->conn->reader));
+		if (!ch->conn->reader) {
+			err("out of memory");
+			return -ENOMEM;
+		}
+	}
+	ret = relay_nl_open(ch->conn->relay, rh->ns, &ch->nl);
+	if (ret)
+		return ret;
+	ch->reading = true;
+	ch->nl.silent = true;
+	ch->dirty = false;
+	ch->sync_after = ch->sync_wanted;
+	ch->end_after = ch->end_wanted;
+	nlh = nl_request(&ch->nl, TAPMIG_CMD_PACKET_GET);
+	mnl_attr_put_u32(nlh, TAPMIG_A_TRANSFER_HOLD_ID, rh->h.id);
+	if (ch->next)
+		mnl_attr_put_u64(nlh, TAPMIG_A_TRANSFER_SEQ, ch->next);
+	ret = nl_dump_begin(&ch->nl, "packet-get");
+	if (ret)
+		stop_reading(ch);
+	return ret;
+}
+
+/* All that there was when the export began has been sent. */
+static void read_all(struct channel *ch)
+{
+	stop_reading(ch);
+	if (ch->highest)
+		ch->next = ch->highest + 1;
+	if (ch->sync_after) {
+		ch->sync_wanted = false;
+		ch->sync_sent = true;
+		relay_send_number(ch, RELAY_SYNC, ch->last);
+	}
+	if (ch->end_after)
+		end(ch, RELAY_END_DONE);
+}
+
+/* One export, up to a turn; a frame that has begun is brought to its end. */
+static void read_turn(struct channel *ch)
+{
+	struct packet_reader *in;
+	struct conn *c = ch->conn;
+	size_t before;
+	int ret;
+
+	if (!ch->reading && start_reading(ch)) {
+		relay_channel_refuse(ch, "no export: %s", ch->nl.error);
+		return;
+	}
+	in = c->reader;
+	in->partial = false;
+	before = conn_queued(c);
+	do {
+		ret = nl_dump_step(&ch->nl, "packet-get", packet_cb, ch);
+	} while (ret == 1 && !c->dead && ch->state == CHANNEL_MOVING &&
+		 (in->partial || (has_room(c) &&
+				  conn_queued(c) - before < READ_TURN)));
+	if (c->dead || ch->state != CHANNEL_MOVING || ret == 1)
+		return;
+	if (!ret) {
+		read_all(ch);
+		return;
+	}
+	stop_reading(ch);
+	/* Thawed or gone meanwhile: the event tells what to do. */
+	if (ret == -ENOENT || ret == -EBUSY || ret == -ENODEV) {
+		relay_tell(c->relay, "%s: %s", relay_hold_name(ch->hold),
+			   ch->nl.error);
+		return;
+	}
+	err("%s: %s", relay_hold_name(ch->hold), ch->nl.error);
+	relay_channel_refuse(ch, "%s", ch->nl.error);
+}
+
+/*
+ * A message about a transfer. It may have been under way when that came to its
+ * end here; then it is ignored.
+ */
+static bool in_transfer(struct channel *ch, const char *name)
+{
+	if (ch->state >= CHANNEL_MOVING)
+		return true;
+	if (!ch->ever)
+		conn_blame(ch->conn, "%s of channel %u, which has not begun",
+			   name, ch->number);
+	return false;
+}
+
+static bool wants_turn(const struct channel *ch)
+{
+	return ch->ours && ch->state == CHANNEL_MOVING &&
+	       (ch->reading || ch->dirty || ch->sync_wanted);
+}
+
+bool source_busy(const struct conn *c)
+{
+	const struct channel *ch;
+
+	if (!has_room(c))
+		return false;
+	TAILQ_FOREACH(ch, &c->channels, link)
+		if (wants_turn(ch))
+			return true;
+	return false;
+}
+
+void source_pump(struct conn *c)
+{
+	struct channel *ch, *first = c->turn;
+
+	if (!has_room(c))
+		return;
+	ch = first;
+	do {
+		ch = ch ? TAILQ_NEXT(ch, link) : TAILQ_FIRST(&c->channels);
+		if (ch && wants_turn(ch)) {
+			c->turn = ch;
+			read_turn(ch);
+			return;
+		}
+	} while (ch != first);
+}
+
+void source_ack(struct channel *ch, uint64_t seq)
+{
+	struct relay_hold *rh = ch->hold;
+
+	if (!in_transfer(ch, "ACK"))
+		return;
+	if (!seq || seq > ch->highest ||
+	    (seq < TAPMIG_SEQ_FIRST && !rh->odd)) {
+		conn_blame(ch->conn, "ACK of packet %llu, which was not sent",
+			   (unsigned long long)seq);
+		return;
+	}
+	if (seq > rh->acked)
+		rh->acked = seq;
+	measure(ch, seq);
+}
+
+void source_full(struct channel *ch)
+{
+	if (!in_transfer(ch, "FULL"))
+		return;
+	if (ch->state == CHANNEL_ENDING && ch->end != RELAY_END_DONE)
+		return;
+	relay_tell(ch->conn->relay, "%s: the standby is full",
+		   relay_hold_name(ch->hold));
+	stop_reading(ch);
+	ch->state = CHANNEL_FULL;
+}
+
+void source_more(struct channel *ch)
+{
+	if (!in_transfer(ch, "MORE") || ch->state == CHANNEL_ENDING)
+		return;
+	if (ch->state != CHANNEL_FULL) {
+		conn_blame(ch->conn, "MORE of channel %u, which was not full",
+			   ch->number);
+		return;
+	}
+	ch->state = CHANNEL_PAIRED;
+	begin(ch);
+}
+
+void source_sync_request(struct channel *ch)
+{
+	if (in_transfer(ch, "SYNC-REQUEST") && ch->state == CHANNEL_MOVING)
+		ch->sync_wanted = true;
+}
+
+void source_synced(struct channel *ch)
+{
+	struct relay *r = ch->conn->relay;
+	int64_t now = relay_now();
+
+	if (!in_transfer(ch, "SYNCED") || ch->state != CHANNEL_MOVING)
+		return;
+	if (!ch->sync_sent) {
+		conn_blame(ch->conn, "SYNCED of channel %u without a SYNC",
+			   ch->number);
+		return;
+	}
+	relay_tell(r, "%s: in step", relay_hold_name(ch->hold));
+	ch->synced = true;
+	ch->linger_until = now + r->linger_ms * NSEC_PER_MSEC;
+	ch->quiet_until = now + QUIET_NS;
+}
+
+void source_timer(struct channel *ch, int64_t now, int64_t *next)
+{
+	int64_t at = ch->linger_until < ch->quiet_until ? ch->linger_until :
+							  ch->quiet_until;
+
+	if (ch->state != CHANNEL_MOVING || !ch->synced || ch->end_wanted)
+		return;
+	if (now < at) {
+		if (at < *next)
+			*next = at;
+		return;
+	}
+	/* One last look. */
+	ch->end_wanted = true;
+	ch->dirty = true;
+}
+
+void source_ended(struct channel *ch, const uint64_t counts[8])
+{
+	struct relay_hold *rh = ch->hold;
+	struct relay_counts *n = &rh->counts;
+	uint64_t last = ch->highest;
+
+	if (ch->state != CHANNEL_ENDING || ch->end == RELAY_END_CANCELLED) {
+		conn_blame(ch->conn, "ENDED of channel %u, which has not been ended",
+			   ch->number);
+		return;
+	}
+	n->resent += counts[1];
+	n->duplicates += counts[2];
+	n->refused += counts[7];
+	if (ch->end == RELAY_END_DONE && !rh->gone) {
+		if (relay_hold_refresh(rh))
+			goto out;
+		if (last && relay_hold_transfer(rh, TAPMIG_CMD_PACKET_COMMIT,
+						TAPMIG_A_TRANSFER_SEQ, last))
+			err("%s: %s", relay_hold_name(rh), rh->ns->nl.error);
+		/* What came after the last look: late beyond the linger time. */
+		if (!relay_hold_refresh(rh) && rh->h.held_packets)
+			err("%s: %llu packets came too late and are discarded",
+			    relay_hold_name(rh),
+			    (unsigned long long)rh->h.held_packets);
+		rh->moved_ns = rh->sent_frozen_ns;
+		if (!rh->gone &&
+		    relay_hold_request(rh, TAPMIG_CMD_HOLD_DISCARD) &&
+		    !rh->gone)
+			relay_tell(ch->conn->relay, "%s: %s",
+				   relay_hold_name(rh), rh->ns->nl.error);
+	}
+out:
+	over(ch, ch->end);
+	/* The pair has served; both may be joined anew. */
+	relay_channel_refuse(ch, "%s", "");
+}
