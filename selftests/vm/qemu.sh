@@ -56,8 +56,7 @@ source_lists()
 	mkdir -p "$CACHE/locks"
 	(
 		flock 9
-		if [ "${1:-}" != force ] &&
-		   cmp -s "$list.list" "$list.updated" &&
+		if cmp -s "$list.list" "$list.updated" &&
 		   [ -n "$(find "$list.updated" \
 			   -mmin -"$LISTS_MAX_AGE_MIN")" ]; then
 			exit 0
@@ -72,44 +71,41 @@ source_lists()
 	) 9>"$CACHE/locks/apt"
 }
 
-source_version()
+# The newest first: what is in the lists need not be on the mirror.
+source_versions()
 {
 	apt_do "$RELEASE-src" apt-cache showsrc qemu |
-		awk '$1 == "Version:" { print $2 }' | sort -V | tail -n 1
+		awk '$1 == "Version:" { print $2 }' | sort -rV
 }
 
 fill_tarballs()
 {
-	local tmp=$1 version=$2 log=$APT/source.log
+	local tmp=$1 version=$2
 
 	say "  GET     source of qemu $version"
 	mkdir -p "$tmp"
-	(
-		cd "$tmp"
-		apt_do "$RELEASE-src" apt-get -q --download-only source \
-			"qemu=$version"
-	) >"$log" 2>&1 || {
-		tail -n 15 "$log" >&2
-		die "no source of qemu $version"
-	}
+	# Called in a condition: errors do not end it.
+	if ! (cd "$tmp" && apt_do "$RELEASE-src" apt-get -q --download-only \
+		source "qemu=$version" >"$APT/source.log" 2>&1); then
+		rm -rf "$tmp"
+		exit 1
+	fi
 }
 
-# tarballs: a directory with the source package. The archive may have moved
-# on since the lists were made.
+# tarballs: a directory with the source package.
 tarballs()
 {
 	local version dir
 
-	version=$(source_version)
-	[ -n "$version" ] || die "no source package qemu in $RELEASE"
-	dir=$CACHE/qemu/source-${version#*:}
-	make_once "$dir" fill_tarballs "$version" || {
-		source_lists force
-		version=$(source_version)
+	for version in $(source_versions); do
 		dir=$CACHE/qemu/source-${version#*:}
-		make_once "$dir" fill_tarballs "$version"
-	}
-	echo "$dir"
+		if (make_once "$dir" fill_tarballs "$version"); then
+			echo "$dir"
+			return 0
+		fi
+	done
+	[ ! -e "$APT/source.log" ] || tail -n 15 "$APT/source.log" >&2
+	die "no source package qemu of $RELEASE to be had"
 }
 
 # unpack_source TARBALLS DIR: without firmware and what is not built.
@@ -256,7 +252,8 @@ if [ "${BASH_SOURCE[0]}" = "$0" ]; then
 		;;
 	--source)
 		source_lists
-		unpack_source "$(tarballs)" "$2"
+		src=$(tarballs)
+		unpack_source "$src" "$2"
 		;;
 	*) die "unknown option '$1' (see the head of this file)" ;;
 	esac
