@@ -65,7 +65,7 @@ const char *relay_hold_name(const struct relay_hold *rh)
 	return name;
 }
 
-void relay_summary(struct relay *r, const struct relay_hold *rh,
+void relay_summary(struct relay *r, struct relay_hold *rh,
 		   enum relay_end result)
 {
 	static const char *const results[RELAY_END_COUNT] = {
@@ -74,6 +74,8 @@ void relay_summary(struct relay *r, const struct relay_hold *rh,
 	const struct relay_counts *n = &rh->counts;
 	bool source = rh->h.role == TAPMIG_ROLE_SOURCE;
 
+	rh->begun = false;
+	rh->served = true;
 	progress_end(&r->progress);
 	r->over++;
 	out_object(NULL);
@@ -101,19 +103,26 @@ void relay_summary(struct relay *r, const struct relay_hold *rh,
 	fflush(stdout);
 }
 
-/* Is a transfer under way. */
-static bool moving(const struct relay *r)
+/* Is a transfer under way, or a pair to be expected to have its first. */
+static bool waiting(const struct relay *r)
 {
-	const struct channel *ch;
-	const struct conn *c;
+	const struct relay_hold *rh;
 
-	TAILQ_FOREACH(c, &r->conns, link)
-		TAILQ_FOREACH(ch, &c->channels, link)
-			if (ch->hold && (ch->state == CHANNEL_MOVING ||
-					 ch->state == CHANNEL_FULL ||
-					 ch->state == CHANNEL_ENDING))
-				return true;
+	TAILQ_FOREACH(rh, &r->holds, link)
+		if (rh->chan && (rh->chan->state >= CHANNEL_MOVING ||
+				 !rh->served))
+			return true;
 	return false;
+}
+
+static bool unfinished(const struct relay *r)
+{
+	const struct relay_hold *rh;
+
+	TAILQ_FOREACH(rh, &r->holds, link)
+		if (rh->begun)
+			return true;
+	return r->unfinished;
 }
 
 static void quit(struct relay *r)
@@ -122,7 +131,6 @@ static void quit(struct relay *r)
 
 	if (r->quitting)
 		return;
-	r->unfinished |= moving(r);
 	r->quitting = true;
 	TAILQ_FOREACH(c, &r->conns, link)
 		conn_close(c, "%s", "");
@@ -239,7 +247,7 @@ static int run(struct relay *r)
 		relay_connect(r);
 	while (!ret) {
 		reap(r);
-		if (stopped || (r->once && r->over && !moving(r)) ||
+		if (stopped || (r->once && r->over && !waiting(r)) ||
 		    (stdio && TAILQ_EMPTY(&r->conns)))
 			quit(r);
 		if (r->quitting && TAILQ_EMPTY(&r->conns))
@@ -439,6 +447,7 @@ int cmd_relay(struct args *a)
 		.stdio = -1,
 	};
 	struct conn *c;
+	bool failed;
 	int ret;
 
 	TAILQ_INIT(&r.namespaces);
@@ -452,7 +461,7 @@ int cmd_relay(struct args *a)
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGCHLD, SIG_IGN);
 	if (r.addr.kind == ADDRESS_STDIO) {
-		/* Standard output is the connection; all else goes elsewhere. */
+		/* That is the connection: all else goes elsewhere. */
 		r.stdio = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3);
 		if (r.stdio < 0 || dup2(STDERR_FILENO, STDOUT_FILENO) < 0) {
 			err("standard output: %s", strerror(errno));
@@ -464,6 +473,7 @@ int cmd_relay(struct args *a)
 	if (!ret)
 		ret = run(&r);
 	progress_end(&r.progress);
+	failed = unfinished(&r);
 	while ((c = TAILQ_FIRST(&r.conns)))
 		conn_free(c);
 	if (r.addr.kind == ADDRESS_UNIX && r.listen && r.listening)
@@ -472,7 +482,7 @@ int cmd_relay(struct args *a)
 	tls_creds_free(r.creds);
 	if (r.own_ns >= 0)
 		close(r.own_ns);
-	if (!ret && r.unfinished && (r.once || r.addr.kind == ADDRESS_STDIO)) {
+	if (!ret && failed && (r.once || r.addr.kind == ADDRESS_STDIO)) {
 		err("relay: a transfer was not brought to its end");
 		ret = -EINVAL;
 	}

@@ -72,6 +72,12 @@ enum relay_end {
 struct conn;
 struct channel;
 
+TAILQ_HEAD(relay_ns_list, relay_ns);
+TAILQ_HEAD(relay_hold_list, relay_hold);
+TAILQ_HEAD(conn_list, conn);
+TAILQ_HEAD(offer_list, offer);
+TAILQ_HEAD(channel_list, channel);
+
 /**
  * struct relay_ns - a network namespace with holds
  * @name: as given, NULL: the one we were started in
@@ -96,7 +102,7 @@ struct relay_ns {
  * @resent: came twice and were ignored
  * @dropped: had no room in the source
  * @refused: not taken by the kernel
- * @longest_wait_ns: from arrival to acknowledgement
+ * @longest_wait_ns: from arrival to acknowledgment
  */
 struct relay_counts {
 	uint64_t packets;
@@ -118,7 +124,10 @@ struct relay_counts {
  * @chan: its channel, or NULL
  * @gone: it is no more; kept until @chan is done with it
  * @seen: in the dump under way
+ * @begun: a transfer has begun and is not over
+ * @served: one is over
  * @told: what it was refused for, so that it is said once
+ * @before: of a standby: the hold at BEGIN
  * @instance: of a source: the relay that it was sent to last
  * @peer_handle: the standby there
  * @peer_frozen_ns: its freeze
@@ -138,7 +147,10 @@ struct relay_hold {
 	struct channel *chan;
 	bool gone;
 	bool seen;
+	bool begun;
+	bool served;
 	char told[128];
+	struct hold before;
 
 	uint8_t instance[RELAY_INSTANCE_LEN];
 	uint32_t peer_handle;
@@ -179,7 +191,17 @@ enum channel_state {
 	CHANNEL_CLOSED,		/* what still comes is ignored */
 };
 
-/* Arrivals that wait for their acknowledgement; more share an entry. */
+/**
+ * struct sample - an arrival that waits for its acknowledgment
+ * @seq: number of the packet
+ * @time_ns: when it had arrived at the source, CLOCK_REALTIME
+ */
+struct sample {
+	uint64_t seq;
+	uint64_t time_ns;
+};
+
+/* More of them share an entry. */
 #define RELAY_SAMPLES	256
 
 /**
@@ -192,8 +214,7 @@ enum channel_state {
  * @peer_handle: hold of the peer
  *
  * Source:
- * @nl: socket of an export under way
- * @reading: there is one
+ * @nl: socket of an export under way, or NULL
  * @ever: BEGIN was sent
  * @dirty: there may be more packets than the export has seen
  * @sync_wanted: the peer waits for a SYNC
@@ -221,8 +242,6 @@ enum channel_state {
  * @in_step: SYNCED was sent
  * @acked: last number acknowledged
  * @more_at: when to try again
- * @before: the hold at the first BEGIN
- * @given: what was given to the kernel since
  */
 struct channel {
 	TAILQ_ENTRY(channel) link;
@@ -233,8 +252,7 @@ struct channel {
 	struct relay_hold *hold;
 	uint32_t peer_handle;
 
-	struct nl nl;
-	bool reading;
+	struct nl *nl;
 	bool ever;
 	bool dirty;
 	bool sync_wanted;
@@ -251,10 +269,7 @@ struct channel {
 	uint64_t held;
 	uint64_t discarded;
 	uint32_t end;
-	struct {
-		uint64_t seq;
-		uint64_t time_ns;
-	} samples[RELAY_SAMPLES];
+	struct sample *samples;
 	unsigned int sample_first;
 	unsigned int sample_count;
 
@@ -264,15 +279,13 @@ struct channel {
 	bool in_step;
 	uint64_t acked;
 	int64_t more_at;
-	struct hold before;
-	struct relay_counts given;
 };
 
 enum conn_state {
 	CONN_CONNECTING,
 	CONN_HANDSHAKE,
-	CONN_OPEN,		/* bytes flow; said_hello: of a relay */
-	CONN_CLOSING,		/* what is in out is written, then it is closed */
+	CONN_OPEN,		/* bytes flow */
+	CONN_CLOSING,		/* when all is written */
 };
 
 /**
@@ -328,9 +341,9 @@ struct conn {
 	int64_t best_rtt;
 	int64_t best_at;
 	int64_t clock_offset;
-	TAILQ_HEAD(, offer) offers;
+	struct offer_list offers;
 	unsigned int offer_count;
-	TAILQ_HEAD(, channel) channels;
+	struct channel_list channels;
 	uint32_t opened;
 	uint32_t peer_opened;
 	struct channel *turn;
@@ -385,7 +398,7 @@ struct address {
  * @last_handle: given to a hold
  * @quitting: connections are being closed
  * @over: holds that are over
- * @unfinished: something was not moved to its end
+ * @unfinished: a hold is gone that was not moved to its end
  * @progress: for the terminal
  * @moved_packets: for it
  * @moved_bytes: for it
@@ -425,9 +438,9 @@ struct relay {
 	struct progress progress;
 	uint64_t moved_packets;
 	uint64_t moved_bytes;
-	TAILQ_HEAD(, relay_ns) namespaces;
-	TAILQ_HEAD(, relay_hold) holds;
-	TAILQ_HEAD(, conn) conns;
+	struct relay_ns_list namespaces;
+	struct relay_hold_list holds;
+	struct conn_list conns;
 };
 
 /* cmd_relay.c */
@@ -437,7 +450,8 @@ void relay_tell(const struct relay *r, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
 /* "hold 3 (dev tap0, label x)" in a static buffer. */
 const char *relay_hold_name(const struct relay_hold *rh);
-void relay_summary(struct relay *r, const struct relay_hold *rh,
+/* A transfer is over. */
+void relay_summary(struct relay *r, struct relay_hold *rh,
 		   enum relay_end result);
 
 /* relay_hold.c */

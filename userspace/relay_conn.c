@@ -438,12 +438,12 @@ static void take_blocks(struct conn *c)
 
 static void at_end(struct conn *c)
 {
-	/* Something half-way was not meant to be the end. */
-	if (c->said_hello && !c->in.failed && c->in.end == c->in.start)
-		relay_tell(c->relay, "%s has closed the connection", c->name);
-	else
+	if (c->in.end != c->in.start)
 		err("%s: connection lost: it ended in the middle of a block",
 		    c->name);
+	else
+		relay_tell(c->relay, "%s has closed the connection%s", c->name,
+			   c->said_hello ? "" : " before HELLO");
 	conn_kill(c);
 }
 

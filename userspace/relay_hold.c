@@ -141,6 +141,7 @@ void relay_holds_reap(struct relay *r)
 		next = TAILQ_NEXT(rh, link);
 		if (!rh->gone || rh->chan)
 			continue;
+		r->unfinished |= rh->begun;
 		TAILQ_REMOVE(&r->holds, rh, link);
 		free(rh);
 	}

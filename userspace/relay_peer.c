@@ -18,6 +18,22 @@ static void offer_all(struct conn *c)
 			relay_send_offer(c, rh);
 }
 
+/* Tell all peers of a hold, but one. */
+static void offer_hold(struct relay *r, const struct relay_hold *rh,
+		       const struct conn *except)
+{
+	struct conn *c;
+
+	TAILQ_FOREACH(c, &r->conns, link) {
+		if (c == except || c->dead || !c->said_hello)
+			continue;
+		if (rh->gone)
+			relay_send_withdraw(c, rh->handle);
+		else
+			relay_send_offer(c, rh);
+	}
+}
+
 void relay_peer_hello(struct conn *c, uint32_t version,
 		      const uint8_t *instance)
 {
@@ -43,7 +59,7 @@ void relay_peer_hello(struct conn *c, uint32_t version,
 	}
 	memcpy(c->instance, instance, RELAY_INSTANCE_LEN);
 	c->said_hello = true;
-	relay_tell(r, "%s is a relay", c->name);
+	relay_tell(r, "connected: %s", c->name);
 	offer_all(c);
 }
 
@@ -130,7 +146,7 @@ void relay_peer_offer(struct conn *c, const struct offer *new)
 
 void relay_peer_withdraw(struct conn *c, uint32_t handle)
 {
-	struct offer *o = relay_peer_find(c, handle);
+	struct offer *o = relay_peer_find(c, handle), *other;
 
 	if (!o) {
 		conn_blame(c, "WITHDRAW of hold %u, which was not on offer",
@@ -139,6 +155,10 @@ void relay_peer_withdraw(struct conn *c, uint32_t handle)
 	}
 	TAILQ_REMOVE(&c->offers, o, link);
 	c->offer_count--;
+	/* One may have been refused as there were two. */
+	TAILQ_FOREACH(other, &c->offers, link)
+		if (!strcmp(other->label, o->label))
+			other->refused = false;
 	free(o);
 	/* Its channel is ended by UNPAIR. */
 	relay_pair(c->relay);
@@ -166,8 +186,12 @@ void relay_channel_close(struct channel *ch)
 		ch->conn->batch_chan = NULL;
 	ch->state = CHANNEL_CLOSED;
 	ch->hold = NULL;
-	if (rh && rh->chan == ch)
-		rh->chan = NULL;
+	if (!rh || rh->chan != ch)
+		return;
+	rh->chan = NULL;
+	/* Another peer may have been refused as it was paired. */
+	if (!ch->ours && !rh->gone)
+		offer_hold(ch->conn->relay, rh, ch->conn);
 }
 
 void relay_channel_refuse(struct channel *ch, const char *fmt, ...)
@@ -247,7 +271,7 @@ void relay_peer_pair(struct conn *c, uint32_t number, uint32_t source,
 		channel_never(c, number, "the standby is gone");
 		return;
 	}
-	if (rh->h.role != TAPMIG_ROLE_STANDBY ||
+	if (rh->h.role != TAPMIG_ROLE_STANDBY || !*o->label ||
 	    strcmp(rh->h.label, o->label)) {
 		conn_blame(c, "PAIR of source %u and hold %u, which is no standby with its label",
 			   source, standby);
@@ -323,26 +347,12 @@ void relay_peer_unpair(struct channel *ch, const char *text)
 	relay_pair(r);
 }
 
-static void offer_hold(struct relay *r, const struct relay_hold *rh)
-{
-	struct conn *c;
-
-	TAILQ_FOREACH(c, &r->conns, link) {
-		if (c->dead || !c->said_hello)
-			continue;
-		if (rh->gone)
-			relay_send_withdraw(c, rh->handle);
-		else
-			relay_send_offer(c, rh);
-	}
-}
-
 void relay_hold_appeared(struct relay *r, struct relay_hold *rh)
 {
 	rh->known = rh->h;
 	relay_tell(r, "%s: %s, %s", relay_hold_name(rh),
 		   role_names[rh->h.role], state_names[rh->h.state]);
-	offer_hold(r, rh);
+	offer_hold(r, rh, NULL);
 	relay_pair(r);
 }
 
@@ -374,7 +384,7 @@ void relay_hold_changed(struct relay *r, struct relay_hold *rh)
 		relay_tell(r, "%s: %s", relay_hold_name(rh),
 			   rh->gone ? "gone" : state_names[rh->h.state]);
 	*rh->told = 0;
-	offer_hold(r, rh);
+	offer_hold(r, rh, NULL);
 	if (ch && ch->ours)
 		source_changed(ch);
 	else if (ch)
@@ -464,7 +474,9 @@ void relay_pair(struct relay *r)
 	struct relay_hold *rh;
 
 	TAILQ_FOREACH(rh, &r->holds, link) {
-		if (rh->gone || rh->chan || rh->h.role != TAPMIG_ROLE_SOURCE)
+		/* What has no name cannot be called by it. */
+		if (rh->gone || rh->chan || !*rh->h.label ||
+		    rh->h.role != TAPMIG_ROLE_SOURCE)
 			continue;
 		/* It is over, until it freezes again. */
 		if (rh->moved_ns && rh->moved_ns == rh->h.frozen_ns &&

@@ -35,16 +35,18 @@ static bool has_room(const struct conn *c)
 
 static void stop_reading(struct channel *ch)
 {
-	if (ch->reading)
-		nl_close(&ch->nl);
-	ch->reading = false;
+	if (!ch->nl)
+		return;
+	nl_close(ch->nl);
+	free(ch->nl);
+	ch->nl = NULL;
 }
 
 void source_close(struct channel *ch)
 {
 	stop_reading(ch);
-	if (ch->hold && ch->state >= CHANNEL_MOVING)
-		ch->conn->relay->unfinished = true;
+	free(ch->samples);
+	ch->samples = NULL;
 }
 
 static bool has_packets(const struct relay_hold *rh)
@@ -74,6 +76,12 @@ static void begin(struct channel *ch)
 	if (!o || o->state == TAPMIG_STATE_ARMED ||
 	    o->state == TAPMIG_STATE_DEAD || !has_packets(rh))
 		return;
+	if (!ch->samples)
+		ch->samples = calloc(RELAY_SAMPLES, sizeof(*ch->samples));
+	if (!ch->samples) {
+		relay_channel_refuse(ch, "out of memory");
+		return;
+	}
 	/* The age has to be that of now. */
 	if (relay_hold_refresh(rh) || !has_packets(rh))
 		return;
@@ -104,6 +112,7 @@ static void begin(struct channel *ch)
 	ch->end_wanted = false;
 	ch->dirty = true;
 	ch->ever = true;
+	rh->begun = true;
 	ch->state = CHANNEL_MOVING;
 	relay_send_begin(ch, relay_now() -
 			 (int64_t)rh->h.frozen_for_ms * NSEC_PER_MSEC);
@@ -292,21 +301,25 @@ static int start_reading(struct channel *ch)
 			return -ENOMEM;
 		}
 	}
-	ret = relay_nl_open(ch->conn->relay, rh->ns, &ch->nl);
+	ch->nl = calloc(1, sizeof(*ch->nl));
+	if (!ch->nl) {
+		err("out of memory");
+		return -ENOMEM;
+	}
+	ret = relay_nl_open(ch->conn->relay, rh->ns, ch->nl);
 	if (ret)
 		return ret;
-	ch->reading = true;
-	ch->nl.silent = true;
+	ch->nl->silent = true;
 	ch->dirty = false;
 	ch->sync_after = ch->sync_wanted;
 	ch->end_after = ch->end_wanted;
-	nlh = nl_request(&ch->nl, TAPMIG_CMD_PACKET_GET);
+	nlh = nl_request(ch->nl, TAPMIG_CMD_PACKET_GET);
 	mnl_attr_put_u32(nlh, TAPMIG_A_TRANSFER_HOLD_ID, rh->h.id);
 	if (ch->next)
 		mnl_attr_put_u64(nlh, TAPMIG_A_TRANSFER_SEQ, ch->next);
-	ret = nl_dump_begin(&ch->nl, "packet-get");
+	ret = nl_dump_begin(ch->nl, "packet-get");
 	if (ret)
-		stop_reading(ch);
+		err("%s: %s", relay_hold_name(rh), ch->nl->error);
 	return ret;
 }
 
@@ -331,17 +344,18 @@ static void read_turn(struct channel *ch)
 	struct packet_reader *in;
 	struct conn *c = ch->conn;
 	size_t before;
+	char error[NL_ERROR_SIZE];
 	int ret;
 
-	if (!ch->reading && start_reading(ch)) {
-		relay_channel_refuse(ch, "no export: %s", ch->nl.error);
+	if (!ch->nl && start_reading(ch)) {
+		relay_channel_refuse(ch, "the source cannot export");
 		return;
 	}
 	in = c->reader;
 	in->partial = false;
 	before = conn_queued(c);
 	do {
-		ret = nl_dump_step(&ch->nl, "packet-get", packet_cb, ch);
+		ret = nl_dump_step(ch->nl, "packet-get", packet_cb, ch);
 	} while (ret == 1 && !c->dead && ch->state == CHANNEL_MOVING &&
 		 (in->partial || (has_room(c) &&
 				  conn_queued(c) - before < READ_TURN)));
@@ -351,15 +365,16 @@ static void read_turn(struct channel *ch)
 		read_all(ch);
 		return;
 	}
+	memcpy(error, ch->nl->error, sizeof(error));
 	stop_reading(ch);
 	/* Thawed or gone meanwhile: the event tells what to do. */
 	if (ret == -ENOENT || ret == -EBUSY || ret == -ENODEV) {
 		relay_tell(c->relay, "%s: %s", relay_hold_name(ch->hold),
-			   ch->nl.error);
+			   error);
 		return;
 	}
-	err("%s: %s", relay_hold_name(ch->hold), ch->nl.error);
-	relay_channel_refuse(ch, "%s", ch->nl.error);
+	err("%s: %s", relay_hold_name(ch->hold), error);
+	relay_channel_refuse(ch, "%s", error);
 }
 
 /*
@@ -379,7 +394,7 @@ static bool in_transfer(struct channel *ch, const char *name)
 static bool wants_turn(const struct channel *ch)
 {
 	return ch->ours && ch->state == CHANNEL_MOVING &&
-	       (ch->reading || ch->dirty || ch->sync_wanted);
+	       (ch->nl || ch->dirty || ch->sync_wanted);
 }
 
 bool source_busy(const struct conn *c)
@@ -514,7 +529,7 @@ void source_ended(struct channel *ch, const uint64_t counts[8])
 		if (last && relay_hold_transfer(rh, TAPMIG_CMD_PACKET_COMMIT,
 						TAPMIG_A_TRANSFER_SEQ, last))
 			err("%s: %s", relay_hold_name(rh), rh->ns->nl.error);
-		/* What came after the last look: late beyond the linger time. */
+		/* What has come after the last look. */
 		if (!relay_hold_refresh(rh) && rh->h.held_packets)
 			err("%s: %llu packets came too late and are discarded",
 			    relay_hold_name(rh),

@@ -19,6 +19,11 @@ static bool is_started(const struct relay_hold *rh)
 	       rh->h.state == TAPMIG_STATE_LIVE;
 }
 
+static bool is_raw(const struct relay_hold *rh)
+{
+	return rh->h.link_type == TAPMIG_LINK_TYPE_RAW_IP;
+}
+
 void standby_paired(struct channel *ch)
 {
 	ch->waiting = false;
@@ -57,11 +62,11 @@ void standby_changed(struct channel *ch, const struct hold *old)
 		relay_channel_refuse(ch, "the standby hold takes no packets any more");
 		return;
 	}
-	if (ch->begun && rh->h.frozen_ns != ch->before.frozen_ns) {
+	if (ch->begun && rh->h.frozen_ns != rh->before.frozen_ns) {
 		relay_channel_refuse(ch, "the standby hold was thawed and frozen anew");
 		return;
 	}
-	/* A thaw would wait in vain for what there is room for after it only. */
+	/* A thaw would wait in vain: only after it there is room. */
 	if (ch->state == CHANNEL_FULL &&
 	    rh->h.state == TAPMIG_STATE_THAWING)
 		relay_hold_transfer(rh, TAPMIG_CMD_IMPORT_SYNC,
@@ -106,11 +111,12 @@ void standby_begin(struct channel *ch, uint64_t time)
 		relay_channel_refuse(ch, "%s", rh->ns->nl.error);
 		return;
 	}
-	if (!ch->begun) {
-		ch->before = rh->h;
-		memset(&ch->given, 0, sizeof(ch->given));
+	/* Or it goes on after the loss of a connection. */
+	if (!rh->begun || rh->before.frozen_ns != rh->h.frozen_ns) {
+		rh->before = rh->h;
 		memset(&rh->counts, 0, sizeof(rh->counts));
 	}
+	rh->begun = true;
 	ch->begun = true;
 	ch->sync_asked = false;
 	ch->in_step = false;
@@ -122,20 +128,21 @@ void standby_begin(struct channel *ch, uint64_t time)
 
 static void account(struct conn *c, struct channel *ch)
 {
+	struct relay_counts *n = &ch->hold->counts;
 	struct packet_batch *b = &c->batch;
 	struct relay *r = c->relay;
 
-	ch->given.packets += b->accepted;
-	ch->given.bytes += b->bytes;
-	ch->given.late += b->late;
-	ch->given.resent += b->resent;
+	n->packets += b->accepted;
+	n->bytes += b->bytes;
+	n->late += b->late;
+	n->resent += b->resent;
 	r->moved_packets += b->accepted;
 	r->moved_bytes += b->bytes;
 	progress_update(&r->progress, 0, r->moved_packets, r->moved_bytes);
-	if (b->refused && !ch->given.refused)
+	if (b->refused && !n->refused)
 		err("%s: a packet is left out: %s",
 		    relay_hold_name(ch->hold), b->why);
-	ch->given.refused += b->refused;
+	n->refused += b->refused;
 	b->packets = 0;
 	b->bytes = 0;
 	b->accepted = 0;
@@ -220,7 +227,7 @@ void standby_packet(struct conn *c, const struct packet *p)
 			   ch->number);
 		return;
 	}
-	if (raw != (ch->hold->h.link_type == TAPMIG_LINK_TYPE_RAW_IP)) {
+	if (raw != is_raw(ch->hold)) {
 		conn_blame(c, "packet of link type %u of channel %u",
 			   c->in.link_type, ch->number);
 		return;
@@ -308,17 +315,16 @@ void standby_end(struct channel *ch, uint32_t reason)
 				   rh->ns->nl.error);
 	}
 	relay_hold_refresh(rh);
-	rh->counts = ch->given;
-	rh->counts.duplicates = rh->h.flooded - ch->before.flooded;
-	rh->counts.dropped = rh->h.dropped - ch->before.dropped;
+	rh->counts.duplicates = rh->h.flooded - rh->before.flooded;
+	rh->counts.dropped = rh->h.dropped - rh->before.dropped;
 	if (reason != RELAY_END_CANCELLED) {
-		counts[0] = rh->h.imported - ch->before.imported;
-		counts[1] = rh->h.resent - ch->before.resent;
-		counts[2] = rh->h.flooded - ch->before.flooded;
-		counts[3] = rh->h.late - ch->before.late;
-		counts[4] = rh->h.late_skipped - ch->before.late_skipped;
-		counts[5] = rh->h.own_address - ch->before.own_address;
-		counts[6] = rh->h.lost - ch->before.lost;
+		counts[0] = rh->h.imported - rh->before.imported;
+		counts[1] = rh->h.resent - rh->before.resent;
+		counts[2] = rh->h.flooded - rh->before.flooded;
+		counts[3] = rh->h.late - rh->before.late;
+		counts[4] = rh->h.late_skipped - rh->before.late_skipped;
+		counts[5] = rh->h.own_address - rh->before.own_address;
+		counts[6] = rh->h.lost - rh->before.lost;
 		counts[7] = rh->counts.refused;
 		relay_send_ended(ch, counts);
 	}
