@@ -15,5 +15,6 @@ import protocol  # noqa: F401
 
 rig.topology_up()
 status = main(sys.argv[1:])
+protocol.end_target()
 sys.stdout.flush()
 sys.exit(status)

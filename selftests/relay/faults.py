@@ -799,7 +799,7 @@ def bad_arguments_are_refused():
             (("--listen", "tcp:0.0.0.0:7707"), ("--insecure",)),
             (("--listen", "-", "--tls-creds", "/no/such"), ())):
         r = subprocess.run(in_netns("hostA", TAPMIG, "relay", *args),
-                           capture_output=True, text=True, timeout=60,
+                           capture_output=True, text=True, timeout=20,
                            stdin=subprocess.DEVNULL, check=False)
         expect(r.returncode == 1, f"{args}: {r.returncode} {r.stderr}")
         expect(r.stderr.strip() and not r.stdout, f"{args}: {r.stderr}")

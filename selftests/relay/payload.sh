@@ -18,5 +18,5 @@ build=$1 dir=$2
 rm -rf -- "$dir"
 mkdir -p "$dir/bin"
 cp "$build/userspace/tapmig" "$dir/bin/"
-cp "$build/relay/rig" "$here"/*.py "$here/in-vm.sh" "$dir/"
+cp "$build/relay/rig" "$here"/*.py "$here"/{in-vm,pair-dest}.sh "$dir/"
 "$here/pki.sh" "$dir/pki"

@@ -7,7 +7,7 @@ import socket
 import struct
 import time
 
-STUCK = 60
+STUCK = int(os.environ.get("RELAY_STUCK", "60"))
 SHB, IDB, EPB, MESSAGE = 0x0A0D0D0A, 1, 6, 0x80746D00
 BYTE_ORDER = 0x1A2B3C4D
 
@@ -77,7 +77,7 @@ def message(name, *values, text=None):
     return block(MESSAGE + code, body)
 
 
-def offer(handle, role, state, label, flags=0, link=1, packets=65536,
+def offer(handle, role, state, label, flags=0, link=0, packets=65536,
           size=64 << 20, frozen_ns=0):
     return block(MESSAGE + CODES["OFFER"],
                  struct.pack("<IIBBBBIQQ", handle, flags, role, state, link,

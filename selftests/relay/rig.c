@@ -26,7 +26,7 @@ int command(char **words, int max)
 
 	if (!fgets(line, sizeof(line), stdin))
 		return 0;
-	while (n < max && (word = strsep(&rest, " \n")))
+	while (n < max && (word = strsep(&rest, "\n ")))
 		if (*word)
 			words[n++] = word;
 	if (!n)

@@ -13,8 +13,9 @@
  *	rate N			another rate; 0: as fast as it goes
  *	wait N			until N more frames were sent
  *	sent			how many frames were sent
- *	end FILE		send the ends of all flows, write how many chunks
- *				of each were sent: NUMBER KIND CHUNKS a line
+ *	end FILE		send the ends of all flows, write how many
+ *				chunks of each were sent: NUMBER KIND CHUNKS
+ *				a line
  */
 #include <pthread.h>
 #include <time.h>
@@ -193,6 +194,8 @@ static void *sender(void *unused)
 					NULL);
 		}
 		pthread_mutex_lock(&lock);
+		if (!going || ending)
+			continue;
 		send_frame(&flows[next_flow], false);
 		next_flow = (next_flow + 1) % nflows;
 		sent++;
@@ -301,7 +304,7 @@ int send_main(int argc, char **argv)
 			pthread_join(thread, NULL);
 			end_all(words[1]);
 			answer("ok %llu", (unsigned long long)sent);
-			return 0;
+			exit(0);
 		} else {
 			answer("error unknown command '%s'", words[0]);
 		}

@@ -18,8 +18,8 @@
  *				number, the name of a state, or of a flag
  *	wait-got N		until the guest has got N chunks
  *	got			how many it has got
- *	wait-ended FLOWS	until it has the ends of that many flows, and the
- *				queues are empty
+ *	wait-ended FLOWS	until it has the ends of that many flows, and
+ *				the queues are empty
  *	readable		until there is something to read
  */
 #include <fcntl.h>
@@ -405,7 +405,7 @@ static int change_hold(char **words, int n)
 	return hold_set(hold, &s);
 }
 
-/* --- the monitor ------------------------------------------------------------ */
+/* --- the monitor ---------------------------------------------------------- */
 
 static int first_byte(const char *path)
 {

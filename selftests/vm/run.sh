@@ -18,6 +18,7 @@
 #   --cpus N          processors (2)
 #   --timeout S       kill it after that long (600)
 #   --append WORDS    more kernel parameters
+#   --netdev OPTIONS  a network card with this backend, eth0 in the VM
 #
 # The command's output appears on stdout as it comes. The exit status is that
 # of the command, or 125 if the VM did not come to its end, or if the kernel
@@ -59,12 +60,13 @@ fail()
 }
 
 kernel='' payload='' disk_in='' out='' mem=2048 cpus=2 timeout=600 append=''
+netdev=''
 modules=()
 while [ $# -gt 0 ]; do
 	case $1 in
 	--) shift; break ;;
 	--kernel|--payload|--disk-in|--module|--out|--mem|--cpus|--timeout| \
-	--append)
+	--append|--netdev)
 		[ $# -ge 2 ] || die "$1 needs a value" ;;&
 	--kernel) kernel=$2 ;;
 	--payload) payload=$2 ;;
@@ -75,6 +77,7 @@ while [ $# -gt 0 ]; do
 	--cpus) cpus=$2 ;;
 	--timeout) timeout=$2 ;;
 	--append) append=$2 ;;
+	--netdev) netdev=$2 ;;
 	*) die "unknown option '$1' (is '--' missing before the command?)" ;;
 	esac
 	shift 2
@@ -200,6 +203,9 @@ qemu=(
 	-chardev file,id=output,path=/dev/stdout
 	-serial chardev:console -serial chardev:status -serial chardev:output
 	"${disks[@]}"
+)
+[ -z "$netdev" ] || qemu+=(
+	-netdev "$netdev,id=net0" -device virtio-net-pci,netdev=net0,romfile=
 )
 
 boot()

@@ -1,0 +1,104 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-only
+"""A guest moves from one kernel to another. Runs in the source's VM.
+
+    pair-source.py [CASE]...
+"""
+
+import os
+import sys
+
+import rig
+from cases import case, main, row, whole
+from rig import Move, expect, run, wait_for
+
+PEER = "10.9.1.2"
+REMOTE = (os.path.join(rig.HERE, "remote.py"), PEER, "9000")
+STOPPED = 6000
+# What a slow machine can deliver, and more than four rings take.
+RATE = 2500
+FLOWS = ("u:64", "u:200", "u:512", "u:700", "u:1400", "g:2", "g:8", "g:40",
+         "b:100", "m:100")
+
+
+def link_up():
+    run("modprobe", "virtio_net")
+    ip = "ip -n switch "
+    for line in (
+            "ip link set eth0 up",
+            "ip addr add 10.9.1.1/24 dev eth0",
+            "tc qdisc replace dev eth0 root pfifo limit 100000",
+            "ip link add link eth0 name far netns switch type vlan id 10",
+            ip + "link set far master sw0 up"):
+        run(*line.split())
+    wait_for(lambda: run("ping", "-c", "1", "-W", "1", PEER,
+                         check=False).returncode == 0, "the other VM")
+
+
+def relays(m):
+    address = f"tcp:{PEER}:7707"
+    m.rb = m.relay(None, "--listen", address, "--insecure", "--netns",
+                   "hostB", wrap=REMOTE)
+    m.ra = m.relay(None, "--connect", address, "--insecure", "--netns",
+                   "hostA", "--linger", "500")
+
+
+def kernels():
+    return os.uname().release.split("-")[0].split("+")[0] + " to " + \
+        run(*REMOTE, "uname", "-r").stdout.split("-")[0].split("+")[0].strip()
+
+
+@case
+def stock_kernels_lose():
+    with Move(flows=FLOWS, rate=RATE, queues=(4, 4)) as m:
+        m.source_up(hold=False)
+        m.standby_up(hold=False)
+        m.a.ask("stop")
+        m.sender.frames(STOPPED)
+        m.announce(m.b)
+        m.sender.frames(2 * len(FLOWS))
+        m.b.ask("run")
+        m.sender.frames(500)
+        counts = m.finish()
+        row(f"no relay, {kernels()}, 4 queues", counts)
+        expect(counts["lost"] > STOPPED / 2, f"lost only {counts['lost']}")
+
+
+def migrate(m, fault):
+    m.source_up()
+    m.standby_up()
+    relays(m)
+    m.paired()
+    m.stop()
+    m.sender.frames(STOPPED)
+    m.start()
+    m.in_step()
+    m.sender.frames(500)
+    a, b = m.relays_done()
+    expect(a["result"] == b["result"] == "done", f"{a} {b}")
+    counts = m.finish()
+    row(f"{fault}, {kernels()}, 4 queues", counts,
+        wait_ms=a["longest_wait_ms"])
+    whole(counts)
+    expect(counts.kinds["g"]["sent"] > STOPPED, "few large packets")
+
+
+@case
+def relay_moves_all_between_kernels():
+    with Move(flows=FLOWS, rate=RATE, queues=(4, 4)) as m:
+        migrate(m, "none")
+
+
+@case
+def clocks_differ_by_hours():
+    run(*REMOTE, "date", "-s", "5 hours")
+    with Move(flows=FLOWS, rate=RATE, queues=(4, 4)) as m:
+        migrate(m, "clock of the destination ahead by 5 hours")
+
+
+rig.REMOTE["hostB"] = REMOTE
+rig.topology_up(far=True)
+link_up()
+status = main(sys.argv[1:])
+run(*REMOTE, "end", check=False)
+sys.exit(status)
