@@ -12,9 +12,8 @@
 #include "hold.h"
 #include "trace.h"
 
-/* How long arrivals gather before anybody is told, and rings are looked at. */
+/* How long arrivals gather before anybody is told. */
 #define TAPMIG_SETTLE_DELAY	msecs_to_jiffies(10)
-#define TAPMIG_RESTORE_DELAY	msecs_to_jiffies(20)
 
 /* All holds by id. A hold in it has a reference for that. */
 static DEFINE_XARRAY_ALLOC1(tapmig_holds);
@@ -800,13 +799,14 @@ free_hold:
 	return ERR_PTR(err);
 }
 
-/*
- * The owner is gone, and so is the hold. A ring whose backlog was not read
- * yet stays enlarged: without a reference to its file there is nobody to give
- * it its size back, and with one its device would not be free.
+/**
+ * tapmig_hold_end - the owner is gone, and so is the hold
+ * @h: the hold
  */
-static void tapmig_hold_end(struct tapmig_hold *h)
+void tapmig_hold_end(struct tapmig_hold *h)
 {
+	lockdep_assert_held(&h->lock);
+
 	if (h->state == TAPMIG_STATE_LIVE) {
 		tapmig_hold_uncharge(h, h->late.count, h->late.bytes);
 		h->counts.discarded += tapmig_list_free(&h->late);
@@ -840,13 +840,7 @@ void tapmig_hold_owner_gone(struct tapmig_hold *h)
 	case TAPMIG_STATE_THAWING:
 		if (h->flags & TAPMIG_HOLD_FLAGS_PINNED)
 			break;
-		/* Nobody is there to read when the VMM is gone as well. */
-		if (!tapmig_hold_is_orphan(h) && tapmig_handover(h)) {
-			/* Rather a frame twice than none at all. */
-			h->dedup = TAPMIG_DEDUP_OFF;
-			tapmig_handover(h);
-		}
-		tapmig_hold_end(h);
+		tapmig_thaw_now(h);
 		break;
 	case TAPMIG_STATE_LIVE:
 		if (h->flags & TAPMIG_HOLD_FLAGS_PINNED)
@@ -1352,6 +1346,10 @@ static int tapmig_device_event(unsigned long event, struct net_device *dev,
 	struct tapmig_hold *h;
 	unsigned long id = 0;
 
+	if (before && (event == NETDEV_CHANGE || event == NETDEV_DOWN ||
+		       event == NETDEV_UNREGISTER ||
+		       event == NETDEV_CHANGE_TX_QUEUE_LEN))
+		tapmig_lefts_forget(dev, event != NETDEV_CHANGE);
 	if (event != NETDEV_UNREGISTER && event != NETDEV_CHANGE_TX_QUEUE_LEN)
 		return NOTIFY_DONE;
 
@@ -1428,8 +1426,10 @@ destroy_wq:
 /** tapmig_holds_exit - the end; there are no holds any more */
 void tapmig_holds_exit(void)
 {
+	tapmig_lefts_stop();
 	unregister_netdevice_notifier(&tapmig_notifier_after);
 	unregister_netdevice_notifier(&tapmig_notifier_before);
+	tapmig_lefts_forget(NULL, true);
 	/* The last work item may have dropped the last reference. */
 	destroy_workqueue(tapmig_wq);
 	rcu_barrier();

@@ -87,6 +87,7 @@ struct tapmig_pkt {
 #define TAPMIG_PKT_ALLOCATED	BIT(1)	/* in memory of its own */
 #define TAPMIG_PKT_CHECKED	BIT(2)	/* is to be delivered */
 #define TAPMIG_PKT_EXPORTED	BIT(3)	/* was handed out */
+#define TAPMIG_PKT_MORE		BIT(4)	/* was segmented here, not the first */
 
 /**
  * struct tapmig_list - a list of packets
@@ -380,6 +381,9 @@ struct tapmig_hold {
 	u64 held_bytes;
 };
 
+/* How long to wait before looking again whether a ring was read. */
+#define TAPMIG_RESTORE_DELAY	msecs_to_jiffies(20)
+
 /* hold.c: table, life, state, account */
 extern struct workqueue_struct *tapmig_wq;
 
@@ -406,6 +410,7 @@ void tapmig_hold_info(struct tapmig_hold *h, struct tapmig_info *info);
 void tapmig_hold_settle(struct tapmig_hold *h);
 void tapmig_hold_die(struct tapmig_hold *h);
 void tapmig_hold_leave(struct tapmig_hold *h);
+void tapmig_hold_end(struct tapmig_hold *h);
 void tapmig_standby_begin(struct tapmig_hold *h, s64 before);
 void tapmig_hold_start_deadline(struct tapmig_hold *h);
 void tapmig_hold_queue_settle(struct tapmig_hold *h);
@@ -430,6 +435,7 @@ int tapmig_thaw(struct tapmig_hold *h, struct netlink_ext_ack *extack);
 void tapmig_thaw_start(struct tapmig_hold *h);
 int tapmig_thaw_wait(struct tapmig_hold *h);
 int tapmig_handover(struct tapmig_hold *h);
+void tapmig_thaw_now(struct tapmig_hold *h);
 void tapmig_thaw_work(struct work_struct *work);
 
 /**
@@ -488,6 +494,8 @@ void tapmig_users_init(void);
 int tapmig_queue_add(struct tapmig_hold *h, struct file *file, u16 index);
 struct tapmig_hold *tapmig_queue_find_hold(struct file *file);
 void tapmig_queue_leave(struct tapmig_queue *q);
+void tapmig_lefts_forget(const struct net_device *dev, bool tap);
+void tapmig_lefts_stop(void);
 bool tapmig_queue_shut_down(struct tapmig_queue *q);
 bool tapmig_queue_orphan(struct tapmig_queue *q);
 int tapmig_queue_entries(struct tapmig_queue *q);
@@ -501,7 +509,7 @@ void tapmig_queue_before_resize(struct tapmig_queue *q);
 void tapmig_queue_wake(struct tapmig_queue *q);
 u32 tapmig_queue_produce(struct tapmig_queue *q, struct tapmig_list *l,
 			 u32 max_entries);
-void tapmig_queues_map(struct tapmig_hold *h);
+int tapmig_queues_map(struct tapmig_hold *h);
 struct tapmig_queue *tapmig_queue_by_index(struct tapmig_hold *h, u16 index);
 struct tapmig_queue *tapmig_queue_select(struct tapmig_hold *h,
 					 struct sk_buff *skb);

@@ -172,27 +172,39 @@ unlock:
 	return err;
 }
 
-/* Put late packets at the tails of the queues; what does not fit stays. */
+/*
+ * Put late packets at the tails of the queues, such as the device would have
+ * got them. What does not fit, or cannot be had for want of memory, stays.
+ */
 static void tapmig_late_deliver(struct tapmig_hold *h)
 {
 	struct tapmig_list one = {}, rest = {};
-	struct tapmig_queue *q;
+	struct tapmig_queue *q = NULL;
 	struct tapmig_pkt *p;
-	u64 n = 0;
+	u64 bytes, n = 0;
+	int err;
 
-	while ((p = tapmig_list_pop(&h->late))) {
-		/* In order: none may overtake one that had to stay. */
-		if (rest.count) {
+	/* In order: none may overtake one that had to stay. */
+	while (!rest.count && (p = tapmig_list_pop(&h->late))) {
+		bytes = p->truesize;
+		err = tapmig_queue_adapt(h, p, &one);
+		if (err == -ENOMEM) {
 			tapmig_list_add_tail(&rest, p);
-			continue;
+			break;
 		}
-		q = tapmig_queue_select(h, tapmig_pkt_skb(p));
-		tapmig_list_add_tail(&one, p);
-		if (tapmig_queue_produce(q, &one, h->max_packets))
-			n++;
-		else
-			tapmig_list_splice(&rest, &one);
+		h->counts.lost += !!err;
+		h->counts.segmented += one.count > 1;
+		tapmig_hold_uncharge(h, 1, bytes);
+		if (err)
+			continue;
+		tapmig_hold_charge_all(h, one.count, one.bytes);
+		p = one.head;
+		if (!q || !(p->flags & TAPMIG_PKT_MORE))
+			q = tapmig_queue_select(h, tapmig_pkt_skb(p));
+		n += tapmig_queue_produce(q, &one, h->max_packets);
+		tapmig_list_splice(&rest, &one);
 	}
+	tapmig_list_splice(&rest, &h->late);
 	h->late = rest;
 	h->counts.late += n;
 	h->counts.delivered += n;
@@ -279,20 +291,6 @@ static void tapmig_import_estimate(struct tapmig_pkt *p)
 	p->truesize = clamp_t(u64, bytes, p->truesize, U32_MAX);
 }
 
-/* Queue late packets such as the device would have got them. */
-static void tapmig_late_add(struct tapmig_hold *h, struct tapmig_pkt *p)
-{
-	struct tapmig_list adapted = {};
-	u64 bytes = p->truesize;
-
-	if (tapmig_queue_adapt(h, p, &adapted))
-		h->counts.lost++;
-	h->counts.segmented += adapted.count > 1;
-	tapmig_hold_uncharge(h, 1, bytes);
-	tapmig_hold_charge_all(h, adapted.count, adapted.bytes);
-	tapmig_list_splice(&h->late, &adapted);
-}
-
 /**
  * tapmig_import_packets - take packets from the peer, all or none
  * @h: the hold
@@ -366,7 +364,7 @@ int tapmig_import_packets(struct tapmig_hold *h, struct tapmig_list *pkts,
 		}
 		if (live) {
 			r.late++;
-			tapmig_late_add(h, p);
+			tapmig_list_add_tail(&h->late, p);
 			continue;
 		}
 		if (h->imports.head && h->imports.tail->seq > p->seq)

@@ -15,6 +15,7 @@
 #include <linux/if_arp.h>
 #include <linux/if_tap.h>
 #include <linux/if_tun.h>
+#include <linux/if_vlan.h>
 #include <linux/netdevice.h>
 #include <linux/ptr_ring.h>
 #include <linux/rtnetlink.h>
@@ -33,6 +34,9 @@
 
 /* vhost-net takes, and gives back, so many packets at most. */
 #define TAPMIG_VHOST_BATCH	64
+
+/* A TCP header with all its options. */
+#define TAPMIG_TCP_HEADER_MAX	60
 
 /* All queues of all holds, to refuse a second hold of a queue. */
 static DEFINE_HASHTABLE(tapmig_queues, 10);
@@ -264,24 +268,53 @@ static void **tapmig_array_alloc(u64 entries, gfp_t more)
 	return kvcalloc(entries, sizeof(void *), GFP_KERNEL_ACCOUNT | more);
 }
 
-/*
- * Move what is in the ring to an array of another size. A stopped sender
- * goes on if @grew: there is room that no reader has made.
- */
-static void **tapmig_ring_move(struct tapmig_queue *q, void **array, int size,
-			       bool grew)
+/* Move what is in the ring to an array of another size. */
+static void **tapmig_ring_move(struct ptr_ring *r, void **array, int size)
 {
-	struct ptr_ring *r = q->ring;
-	int n = 0, was = r->size;
-	void **old;
+	int n = 0;
 	void *ptr;
 
 	while ((ptr = __ptr_ring_consume(r)))
 		array[n++] = ptr;
-	old = tapmig_ring_swap(r, array, size, n);
-	if (grew && !q->is_tap)
-		tun_wake_queue(q->file, max(was, size));
-	return old;
+	return tapmig_ring_swap(r, array, size, n);
+}
+
+/*
+ * Give @r its size back if its backlog was read. Returns false if that has to
+ * wait; @grown is NULL if the ring no longer has our array.
+ */
+static bool tapmig_ring_restore(struct ptr_ring *r, void ***grown, int want)
+{
+	void **array, **old;
+	bool now;
+
+	spin_lock_bh(&r->consumer_lock);
+	spin_lock(&r->producer_lock);
+	if (r->queue != *grown)
+		*grown = NULL;
+	now = *grown && tapmig_ring_count(r) <= want / 2;
+	spin_unlock(&r->producer_lock);
+	spin_unlock_bh(&r->consumer_lock);
+	if (!now)
+		return !*grown;
+
+	array = tapmig_array_alloc(want, __GFP_NOWARN);
+	if (!array)
+		return false;
+
+	spin_lock_bh(&r->consumer_lock);
+	spin_lock(&r->producer_lock);
+	old = array;
+	if (r->queue != *grown) {
+		*grown = NULL;
+	} else if (tapmig_ring_count(r) <= want / 2) {
+		old = tapmig_ring_move(r, array, want);
+		*grown = NULL;
+	}
+	spin_unlock(&r->producer_lock);
+	spin_unlock_bh(&r->consumer_lock);
+	kvfree(old);
+	return !*grown;
 }
 
 /**
@@ -295,6 +328,7 @@ int tapmig_queue_grow(struct tapmig_queue *q, u32 entries)
 {
 	struct ptr_ring *r = q->ring;
 	void **array, **old;
+	int was;
 
 	lockdep_assert_held(&q->hold->lock);
 
@@ -309,8 +343,12 @@ int tapmig_queue_grow(struct tapmig_queue *q, u32 entries)
 	old = array;
 	if (r->size < entries) {
 		q->want_entries = tapmig_queue_entries(q);
-		old = tapmig_ring_move(q, array, entries, true);
+		was = r->size;
+		old = tapmig_ring_move(r, array, entries);
 		q->grown = array;
+		/* A stopped sender goes on: no reader has made that room. */
+		if (!q->is_tap)
+			tun_wake_queue(q->file, max_t(int, was, entries));
 	}
 	spin_unlock(&r->producer_lock);
 	spin_unlock_bh(&r->consumer_lock);
@@ -327,44 +365,143 @@ int tapmig_queue_grow(struct tapmig_queue *q, u32 entries)
  */
 bool tapmig_queue_restore(struct tapmig_queue *q)
 {
-	struct ptr_ring *r = q->ring;
-	void **array, **old;
-	bool now;
-	int want;
-
 	lockdep_assert_held(&q->hold->lock);
 
 	if (!q->file || !q->grown)
 		return true;
+	return tapmig_ring_restore(q->ring, &q->grown, q->want_entries);
+}
 
-	want = q->want_entries;
-	spin_lock_bh(&r->consumer_lock);
-	spin_lock(&r->producer_lock);
-	if (r->queue != q->grown)
-		q->grown = NULL;
-	now = q->grown && tapmig_ring_count(r) <= want / 2;
-	spin_unlock(&r->producer_lock);
-	spin_unlock_bh(&r->consumer_lock);
-	if (!now)
-		return !q->grown;
+/**
+ * struct tapmig_left - a ring that is still enlarged though its hold is gone
+ * @node: in tapmig_lefts
+ * @sk: socket of the queue, referenced
+ * @ring: its ring
+ * @tap: the queue, if it is one of macvtap or ipvtap
+ * @dev: its device; only compared with, never followed
+ * @grown: the array that we gave the ring
+ * @want: entries that it is to have
+ *
+ * There is no reference to the file: its device has to be free for its next
+ * owner. The ring of a tap queue lives as long as its socket. That of a tun
+ * queue ends when the file is closed. tun then tells of a change of its
+ * device, in the same rtnl section, unless that is down; so, with rtnl, the
+ * ring is there as long as neither that was told nor that the device went
+ * down, since a moment at which it was up and the file open.
+ */
+struct tapmig_left {
+	struct list_head node;
+	struct sock *sk;
+	struct ptr_ring *ring;
+	struct tap_queue *tap;
+	struct net_device *dev;
+	void **grown;
+	int want;
+};
 
-	array = tapmig_array_alloc(want, __GFP_NOWARN);
-	if (!array)
-		return false;
+static LIST_HEAD(tapmig_lefts);
+static DEFINE_MUTEX(tapmig_lefts_lock);
+static unsigned long tapmig_lefts_delay;
 
-	spin_lock_bh(&r->consumer_lock);
-	spin_lock(&r->producer_lock);
-	old = array;
-	if (r->queue != q->grown) {
-		q->grown = NULL;
-	} else if (tapmig_ring_count(r) <= want / 2) {
-		old = tapmig_ring_move(q, array, want, false);
-		q->grown = NULL;
+static void tapmig_left_drop(struct tapmig_left *l)
+{
+	lockdep_assert_held(&tapmig_lefts_lock);
+
+	list_del(&l->node);
+	sock_put(l->sk);
+	kfree(l);
+}
+
+static void tapmig_lefts_work_fn(struct work_struct *work);
+static DECLARE_DELAYED_WORK(tapmig_lefts_work, tapmig_lefts_work_fn);
+
+static void tapmig_lefts_work_fn(struct work_struct *work)
+{
+	struct tapmig_left *l, *next;
+
+	rtnl_lock();
+	mutex_lock(&tapmig_lefts_lock);
+	list_for_each_entry_safe(l, next, &tapmig_lefts, node)
+		if ((l->tap && !rcu_access_pointer(l->tap->tap)) ||
+		    tapmig_ring_restore(l->ring, &l->grown, l->want))
+			tapmig_left_drop(l);
+	/* Nobody may ever read it. */
+	tapmig_lefts_delay = min_t(unsigned long, 2 * tapmig_lefts_delay, HZ);
+	if (!list_empty(&tapmig_lefts))
+		queue_delayed_work(tapmig_wq, &tapmig_lefts_work,
+				   tapmig_lefts_delay);
+	mutex_unlock(&tapmig_lefts_lock);
+	rtnl_unlock();
+}
+
+/* A hold lets go a queue whose backlog was not read yet. */
+static void tapmig_left_add(struct tapmig_queue *q)
+{
+	struct net_device *dev = q->hold->dev;
+	struct tapmig_left *l;
+
+	if (!q->grown || !dev || tapmig_queue_shut_down(q))
+		return;
+	/* Without memory it just stays as it is. */
+	l = kzalloc_obj(*l, GFP_KERNEL_ACCOUNT);
+	if (!l)
+		return;
+	l->sk = q->sock->sk;
+	l->ring = q->ring;
+	l->tap = q->is_tap ? tapmig_tap_queue(q) : NULL;
+	l->dev = dev;
+	l->grown = q->grown;
+	l->want = q->want_entries;
+	sock_hold(l->sk);
+	mutex_lock(&tapmig_lefts_lock);
+	list_add_tail(&l->node, &tapmig_lefts);
+	tapmig_lefts_delay = TAPMIG_RESTORE_DELAY;
+	mutex_unlock(&tapmig_lefts_lock);
+	/* In the list before: it is told if it goes down from now on. */
+	smp_mb();
+	if (!q->is_tap && !(READ_ONCE(dev->flags) & IFF_UP))
+		tapmig_lefts_forget(dev, true);
+	mod_delayed_work(tapmig_wq, &tapmig_lefts_work, TAPMIG_RESTORE_DELAY);
+}
+
+/* The ring is again one of a hold. */
+static void tapmig_left_adopt(struct tapmig_queue *q)
+{
+	struct tapmig_left *l, *next;
+
+	mutex_lock(&tapmig_lefts_lock);
+	list_for_each_entry_safe(l, next, &tapmig_lefts, node) {
+		if (l->sk != q->sock->sk)
+			continue;
+		if (READ_ONCE(q->ring->queue) == l->grown) {
+			q->grown = l->grown;
+			q->want_entries = l->want;
+		}
+		tapmig_left_drop(l);
 	}
-	spin_unlock(&r->producer_lock);
-	spin_unlock_bh(&r->consumer_lock);
-	kvfree(old);
-	return !q->grown;
+	mutex_unlock(&tapmig_lefts_lock);
+}
+
+/**
+ * tapmig_lefts_forget - rings may be gone, or resized
+ * @dev: device of their queues, NULL: all
+ * @tap: also those of macvtap and ipvtap
+ */
+void tapmig_lefts_forget(const struct net_device *dev, bool tap)
+{
+	struct tapmig_left *l, *next;
+
+	mutex_lock(&tapmig_lefts_lock);
+	list_for_each_entry_safe(l, next, &tapmig_lefts, node)
+		if (!dev || (l->dev == dev && (tap || !l->tap)))
+			tapmig_left_drop(l);
+	mutex_unlock(&tapmig_lefts_lock);
+}
+
+/** tapmig_lefts_stop - the module goes away: rings stay as they are */
+void tapmig_lefts_stop(void)
+{
+	cancel_delayed_work_sync(&tapmig_lefts_work);
 }
 
 /* What was taken out of the ring for a resize is captured after all. */
@@ -702,7 +839,7 @@ u32 tapmig_queue_produce(struct tapmig_queue *q, struct tapmig_list *l,
 	return done;
 }
 
-/* Where does what the device sends to queue @txq come out. */
+/* Where does what the device sends to queue @txq come out; or -ENOMEM. */
 static struct tapmig_queue *tapmig_probe(struct tapmig_hold *h, u16 txq)
 {
 	struct net_device *dev = h->dev;
@@ -711,7 +848,7 @@ static struct tapmig_queue *tapmig_probe(struct tapmig_hold *h, u16 txq)
 
 	skb = alloc_skb(ETH_ZLEN, GFP_KERNEL);
 	if (!skb)
-		return NULL;
+		return ERR_PTR(-ENOMEM);
 	skb_put_zero(skb, ETH_ZLEN);
 	skb_reset_mac_header(skb);
 	eth_broadcast_addr(eth_hdr(skb)->h_dest);
@@ -755,17 +892,19 @@ static struct tapmig_queue *tapmig_probe(struct tapmig_hold *h, u16 txq)
  * is not possible when the device has queues that the hold has not; then the
  * indices that the owner gave are believed. They are too when the device
  * filters the probe.
+ *
+ * Return: 0, or -ENOMEM: some are not known.
  */
-void tapmig_queues_map(struct tapmig_hold *h)
+int tapmig_queues_map(struct tapmig_hold *h)
 {
-	unsigned int i, nr, seen = 0;
+	unsigned int i, nr, probes = 0, seen = 0;
 	struct tapmig_queue *q;
 
 	ASSERT_RTNL();
 	lockdep_assert_held(&h->lock);
 
 	if (!h->dev)
-		return;
+		return 0;
 	nr = h->dev->real_num_tx_queues;
 	list_for_each_entry(q, &h->queues, node) {
 		if (q->is_tap)
@@ -775,18 +914,15 @@ void tapmig_queues_map(struct tapmig_hold *h)
 			q->txq = -1;
 		seen += q->txq >= 0;
 	}
-	if (!seen && nr <= h->nr_queues && nr > 1) {
-		for (i = 0; i < nr; i++) {
-			q = tapmig_probe(h, i);
-			if (q) {
-				q->txq = i;
-				seen++;
-			}
-		}
-	} else if (!seen && nr == 1 && h->nr_queues > 1) {
-		q = tapmig_probe(h, 0);
+	/* With one of each there is nothing to find out. */
+	if (!seen && nr <= h->nr_queues && h->nr_queues > 1)
+		probes = nr;
+	for (i = 0; i < probes; i++) {
+		q = tapmig_probe(h, i);
+		if (IS_ERR(q))
+			return PTR_ERR(q);
 		if (q) {
-			q->txq = 0;
+			q->txq = i;
 			seen++;
 		}
 	}
@@ -794,6 +930,7 @@ void tapmig_queues_map(struct tapmig_hold *h)
 		list_for_each_entry(q, &h->queues, node)
 			q->txq = q->index < nr ? q->index : -1;
 	}
+	return 0;
 }
 
 static struct tapmig_queue *tapmig_queue_by_txq(struct tapmig_hold *h, int txq)
@@ -869,38 +1006,59 @@ struct tapmig_queue *tapmig_queue_select(struct tapmig_hold *h,
 	return tapmig_queue_by_txq(h, txq);
 }
 
-/* As tap_handle_frame() prepares a packet for its ring. */
-static struct sk_buff *tapmig_tap_adapt(struct tapmig_queue *q,
-					struct sk_buff *skb)
+/* What need not be done to @skb before it goes into the ring of @q. */
+static netdev_features_t tapmig_features(struct tapmig_queue *q,
+					 struct sk_buff *skb)
 {
 	netdev_features_t features = NETIF_F_GSO | NETIF_F_SG |
 				     NETIF_F_FRAGLIST;
-	struct sk_buff *segs;
 	struct tap_dev *tap;
 
+	if (!q->is_tap)
+		return netif_skb_features(skb);
+	/* As in tap_handle_frame(), which does not care for VLAN tags. */
 	rcu_read_lock();
 	tap = rcu_dereference(tapmig_tap_queue(q)->tap);
 	if (tap && (tapmig_tap_queue(q)->flags & IFF_VNET_HDR))
 		features |= tap->tap_features;
 	rcu_read_unlock();
-	if (netif_needs_gso(skb, features)) {
-		segs = __skb_gso_segment(skb, features, false);
-		if (IS_ERR(segs))
-			goto drop;
-		if (segs) {
-			consume_skb(skb);
-			return segs;
-		}
-	} else if (skb->ip_summed == CHECKSUM_PARTIAL &&
-		   !(features & NETIF_F_CSUM_MASK) &&
-		   skb_checksum_help(skb)) {
-		goto drop;
-	}
-	return skb;
+	return features | NETIF_F_HW_VLAN_CTAG_TX | NETIF_F_HW_VLAN_STAG_TX;
+}
 
-drop:
-	kfree_skb(skb);
-	return NULL;
+/*
+ * As the stack does it before the device gets a packet, but what fails leaves
+ * @skb as it was.
+ */
+static int tapmig_adapt_skb(struct tapmig_queue *q, struct sk_buff *skb,
+			    struct sk_buff **segs)
+{
+	netdev_features_t features = tapmig_features(q, skb);
+	u32 headers;
+
+	if (skb_vlan_tag_present(skb) &&
+	    !vlan_hw_offload_capable(features, skb->vlan_proto)) {
+		/* Then it does not fail, which would free the skb. */
+		if (skb_cow_head(skb, VLAN_HLEN))
+			return -ENOMEM;
+		__vlan_hwaccel_push_inside(skb);
+	}
+	if (netif_needs_gso(skb, features)) {
+		/* The handlers do not tell what no memory was from nonsense. */
+		headers = skb_transport_offset(skb) + TAPMIG_TCP_HEADER_MAX;
+		if (!pskb_may_pull(skb, min(headers, skb->len)))
+			return -ENOMEM;
+		*segs = __skb_gso_segment(skb, features, !q->is_tap);
+		return PTR_ERR_OR_ZERO(*segs);
+	}
+	if (!(features & NETIF_F_SG) && skb_linearize(skb))
+		return -ENOMEM;
+	if (skb->ip_summed != CHECKSUM_PARTIAL)
+		return 0;
+	if (q->is_tap)
+		return features & NETIF_F_CSUM_MASK ? 0 :
+						      skb_checksum_help(skb);
+	skb_set_transport_header(skb, skb_checksum_start_offset(skb));
+	return skb_csum_hwoffload_help(skb, features);
 }
 
 /**
@@ -908,37 +1066,43 @@ drop:
  *	got it from its own host: segmented and with checksums as far as it
  *	has no offload for them
  * @h: the hold
- * @p: the packet, an skb; consumed
- * @out: list to which the result is added
+ * @p: the packet, an skb; consumed, unless -ENOMEM is returned
+ * @out: list to which the result is added; all but the first packet have
+ *	TAPMIG_PKT_MORE
  *
- * Return: 0, or -ENOMEM: the packet is lost.
+ * Return: 0; -ENOMEM: it can be tried again; -EINVAL: cannot be done.
  */
 int tapmig_queue_adapt(struct tapmig_hold *h, struct tapmig_pkt *p,
 		       struct tapmig_list *out)
 {
-	struct sk_buff *skb = tapmig_pkt_skb(p), *next;
+	struct sk_buff *skb = tapmig_pkt_skb(p), *segs = NULL, *next;
 	struct tapmig_pkt saved = *p;
 	struct tapmig_queue *q;
-	bool again;
+	u16 more;
+	int err;
 
 	lockdep_assert_held(&h->lock);
 
-	if (!h->dev)
-		goto out;
-	q = list_first_entry(&h->queues, struct tapmig_queue, node);
-	skb->dev = h->dev;
-	if (q->is_tap) {
-		skb = tapmig_tap_adapt(q, skb);
-	} else {
+	more = saved.flags & TAPMIG_PKT_MORE;
+	if (h->dev) {
+		q = list_first_entry(&h->queues, struct tapmig_queue, node);
+		skb->dev = h->dev;
 		skb->next = NULL;
-		local_bh_disable();
-		skb = validate_xmit_skb_list(skb, h->dev, &again);
-		local_bh_enable();
+		err = tapmig_adapt_skb(q, skb, &segs);
+		skb->dev = NULL;
+		*p = saved;
+		if (err == -ENOMEM)
+			return err;
+		if (err) {
+			kfree_skb(skb);
+			return -EINVAL;
+		}
 	}
-	if (!skb)
-		return -ENOMEM;
-out:
-	for (; skb; skb = next) {
+	if (segs)
+		consume_skb(skb);
+	else
+		segs = skb;
+	for (skb = segs; skb; skb = next) {
 		next = skb->next;
 		skb_mark_not_on_list(skb);
 		p = tapmig_pkt_init(skb);
@@ -947,6 +1111,8 @@ out:
 		p->subs = saved.subs;
 		p->time = saved.time;
 		p->queue = saved.queue;
+		p->flags = more;
+		more = TAPMIG_PKT_MORE;
 		tapmig_list_add_tail(out, p);
 	}
 	return 0;
@@ -1180,6 +1346,7 @@ int tapmig_queue_add(struct tapmig_hold *h, struct file *file, u16 index)
 			       TAPMIG_LINK_TYPE_ETHERNET :
 			       TAPMIG_LINK_TYPE_RAW_IP;
 	}
+	tapmig_left_adopt(q);
 	tapmig_queue_add_hook(q);
 	q = NULL;
 unlock:
@@ -1201,7 +1368,8 @@ void tapmig_queue_leave(struct tapmig_queue *q)
 
 	if (!file)
 		return;
-	tapmig_queue_restore(q);
+	if (!tapmig_queue_restore(q))
+		tapmig_left_add(q);
 	remove_wait_queue(sk_sleep(q->sock->sk), &q->hook);
 	mutex_lock(&tapmig_queues_lock);
 	hash_del(&q->by_file);

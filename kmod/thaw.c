@@ -138,26 +138,52 @@ static int tapmig_handover_table(struct tapmig_handover *ho)
 	return 0;
 }
 
-/* Give each import to the queue to which this device would send it. */
-static void tapmig_handover_imports(struct tapmig_hold *h)
+/*
+ * Make imports such as this device would have got them. What an attempt did
+ * before memory ran out need not be done again by the next.
+ */
+static int tapmig_handover_adapt(struct tapmig_hold *h)
 {
-	struct tapmig_list adapted;
-	struct tapmig_queue *q;
+	struct tapmig_list done = {}, one;
 	struct tapmig_pkt *p;
+	int err = 0;
 	u64 bytes;
 
-	while ((p = tapmig_list_pop(&h->imports))) {
+	while (!err && (p = tapmig_list_pop(&h->imports))) {
 		bytes = p->truesize;
-		tapmig_list_init(&adapted);
-		q = tapmig_queue_select(h, tapmig_pkt_skb(p));
-		if (tapmig_queue_adapt(h, p, &adapted))
-			h->counts.lost++;
-		h->counts.segmented += adapted.count > 1;
+		tapmig_list_init(&one);
+		err = tapmig_queue_adapt(h, p, &one);
+		if (err == -ENOMEM) {
+			tapmig_list_add_tail(&done, p);
+			break;
+		}
+		h->counts.lost += !!err;
+		h->counts.segmented += one.count > 1;
 		tapmig_hold_uncharge(h, 1, bytes);
-		tapmig_hold_charge_all(h, adapted.count, adapted.bytes);
-		for (p = adapted.head; p; p = p->next)
-			p->flags |= TAPMIG_PKT_CHECKED;
-		tapmig_list_splice(&q->out, &adapted);
+		tapmig_hold_charge_all(h, one.count, one.bytes);
+		tapmig_list_splice(&done, &one);
+		err = 0;
+		cond_resched();
+	}
+	tapmig_list_splice(&done, &h->imports);
+	h->imports = done;
+	return err;
+}
+
+/*
+ * Give each import to the queue to which this device would send it, all
+ * segments of one to the same.
+ */
+static void tapmig_handover_imports(struct tapmig_hold *h)
+{
+	struct tapmig_queue *q = NULL;
+	struct tapmig_pkt *p;
+
+	while ((p = tapmig_list_pop(&h->imports))) {
+		if (!q || !(p->flags & TAPMIG_PKT_MORE))
+			q = tapmig_queue_select(h, tapmig_pkt_skb(p));
+		p->flags |= TAPMIG_PKT_CHECKED;
+		tapmig_list_add_tail(&q->out, p);
 		cond_resched();
 	}
 }
@@ -209,7 +235,7 @@ int tapmig_handover(struct tapmig_hold *h)
 	struct tapmig_handover ho = { .hold = h };
 	s64 start = ktime_get_ns();
 	struct tapmig_queue *q;
-	u64 imported;
+	u64 imported = h->imports.count;
 	int err;
 
 	ASSERT_RTNL();
@@ -218,17 +244,21 @@ int tapmig_handover(struct tapmig_hold *h)
 	spin_lock_irq(&h->pkt_lock);
 	h->trimming = false;
 	spin_unlock_irq(&h->pkt_lock);
-	tapmig_queues_map(h);
+	err = tapmig_queues_map(h);
+	if (err)
+		return err;
 	tapmig_hold_settle(h);
 	if (!h->imports_sorted) {
 		tapmig_list_sort(&h->imports);
 		h->imports_sorted = true;
 	}
+	err = tapmig_handover_adapt(h);
+	if (err)
+		return err;
 	err = tapmig_handover_table(&ho);
 	if (err)
 		goto free_table;
 
-	imported = h->imports.count;
 	tapmig_handover_imports(h);
 	tapmig_handover_captured(&ho);
 	list_for_each_entry(q, &h->queues, node)
@@ -262,6 +292,24 @@ free_table:
 }
 
 /**
+ * tapmig_thaw_now - hand over, or try again soon; a hold without an owner is
+ *	gone after that
+ * @h: the hold, THAWING
+ */
+void tapmig_thaw_now(struct tapmig_hold *h)
+{
+	bool last = !h->owners && !(h->flags & TAPMIG_HOLD_FLAGS_PINNED);
+
+	/* Nobody is there to read when the VMM is gone as well. */
+	if (last && tapmig_hold_is_orphan(h))
+		tapmig_hold_end(h);
+	else if (tapmig_handover(h))
+		tapmig_hold_queue_work(h, &h->thaw_work, TAPMIG_THAW_RETRY);
+	else if (last)
+		tapmig_hold_end(h);
+}
+
+/**
  * tapmig_thaw_work - the hand-over is due
  * @work: hold->thaw_work
  */
@@ -276,8 +324,8 @@ void tapmig_thaw_work(struct work_struct *work)
 		;
 	else if (h->state != TAPMIG_STATE_THAWING)
 		tapmig_after_resize(h);
-	else if (tapmig_handover(h))
-		tapmig_hold_queue_work(h, &h->thaw_work, TAPMIG_THAW_RETRY);
+	else
+		tapmig_thaw_now(h);
 	mutex_unlock(&h->lock);
 	rtnl_unlock();
 	tapmig_hold_put(h);
