@@ -1747,6 +1747,22 @@ void become_nobody(void)
 		die("cannot become nobody");
 }
 
+bool module_range(unsigned long *from, unsigned long *to)
+{
+	FILE *f = fopen("/proc/modules", "r");
+	char name[64], line[512];
+	unsigned long size;
+	bool found = false;
+
+	while (f && !found && fgets(line, sizeof(line), f))
+		found = sscanf(line, "%63s %lu %*s %*s %*s %lx", name, &size,
+			       from) == 3 && !strcmp(name, "tapmig");
+	if (f)
+		fclose(f);
+	*to = *from + size;
+	return found && *from;
+}
+
 long env_count(const char *name, long def)
 {
 	const char *s = getenv(name);

@@ -351,6 +351,8 @@ void pin_cpu(int cpu);
 /* True when that thread of this process sleeps in the kernel. */
 bool thread_sleeps(pid_t tid);
 void become_nobody(void);
+/* Where the module is in the kernel's memory. */
+bool module_range(unsigned long *from, unsigned long *to);
 long env_count(const char *name, long def);
 
 #endif

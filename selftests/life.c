@@ -805,4 +805,93 @@ TEST(rmmod_is_refused_while_holds_exist)
 	ASSERT_TRUE(busywait(nl_get(&nl, c.id, NULL) == -ENOENT));
 }
 
+/* --- rings whose hold is gone -------------------------------------------- */
+
+#define ENTRIES		100
+
+/* Close a hold that has made the ring larger, by a backlog that is unread. */
+static void leave_backlog(struct __test_metadata *_metadata, struct nic *n,
+			  int tx, int frames)
+{
+	int hold = hold_new(n, NULL);
+
+	ASSERT_EQ(0, hold_freeze(hold));
+	tx_flow(n, tx, 0, 0, frames);
+	ASSERT_TRUE(hold_wait_captured(hold, frames));
+	close(hold);
+}
+
+/* Nobody reads: about as many remain as the ring has entries. */
+static bool ring_has_entries(struct nic *n, int tx)
+{
+	struct tally t = {};
+	unsigned int left;
+
+	tx_flow(n, tx, 1, 0, 2 * ENTRIES);
+	left = nic_drain(n, &t);
+	return left >= ENTRIES - 2 && left <= ENTRIES;
+}
+
+TEST_F(life, the_ring_of_a_hold_that_has_gone_gets_its_size_back)
+{
+	struct tally t = {};
+
+	link_txqlen(self->n.name, ENTRIES);
+	leave_backlog(_metadata, &self->n, self->tx, 1000);
+	ASSERT_TRUE(nic_wait(&self->n, &t, 1000));
+	EXPECT_TRUE(tally_clean(&t));
+	ASSERT_TRUE(busywait(ring_has_entries(&self->n, self->tx)));
+}
+
+TEST_F(life, a_ring_that_is_larger_than_it_should_be_is_taken_over)
+{
+	struct tally t = {};
+	int hold;
+
+	link_txqlen(self->n.name, ENTRIES);
+	leave_backlog(_metadata, &self->n, self->tx, 1000);
+	hold = hold_new(&self->n, NULL);
+	ASSERT_EQ(0, hold_freeze(hold));
+	tx_flow(&self->n, self->tx, 0, 1000, 500);
+	ASSERT_TRUE(hold_wait_captured(hold, 1500));
+	ASSERT_EQ(0, hold_thaw_wait(hold));
+	ASSERT_TRUE(nic_wait(&self->n, &t, 1500));
+	EXPECT_TRUE(tally_clean(&t));
+	ASSERT_TRUE(busywait(ring_has_entries(&self->n, self->tx)));
+}
+
+/* All of it goes away while the ring is watched: nobody may look there. */
+TEST_F(life, nothing_is_touched_of_a_queue_that_was_closed)
+{
+	struct tally t = {};
+	struct nic n = {};
+	int tx, k;
+
+	/* When its ring has its size, those of all others were looked at. */
+	ASSERT_TRUE(nic_open_named(&n, "watch", TAP, 12, 1));
+	link_txqlen(n.name, ENTRIES);
+	tx = tx_open(n.tx_ifindex, TX_BYPASS);
+	for (k = 0; k < 3; k++) {
+		leave_backlog(_metadata, &self->n, self->tx, 1000);
+		leave_backlog(_metadata, &n, tx, 1000);
+		if (k == 1)
+			link_down(self->n.name);
+		if (k == 2)
+			link_del(self->n.name);
+		nic_close(&self->n);
+		memset(&t, 0, sizeof(t));
+		ASSERT_TRUE(nic_wait(&n, &t, 1000));
+		ASSERT_TRUE(busywait(ring_has_entries(&n, tx)));
+		if (k == 2)
+			break;
+		close(self->tx);
+		/* Of a device with a queue, it went with that. */
+		if (variant->kind == MACVTAP)
+			link_del(self->n.name);
+		nic_open_named(&self->n, k ? "again2" : "again1",
+			       variant->kind, 12, 1);
+		self->tx = tx_open(self->n.tx_ifindex, TX_BYPASS);
+	}
+}
+
 TEST_HARNESS_MAIN

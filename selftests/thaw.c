@@ -8,6 +8,8 @@
 #include <fcntl.h>
 #include <linux/bpf.h>
 #include <linux/if_tun.h>
+#include <linux/perf_event.h>
+#include <linux/ptrace.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -144,11 +146,12 @@ static void finish(struct __test_metadata *_metadata, FIXTURE_DATA(load) *self)
 		       sent, self->t.gaps, self->t.repeats, self->t.strange);
 }
 
-TEST_F_TIMEOUT(load, thaws_lose_nothing_while_two_processors_send, 1200)
+static void thaws_under_load(struct __test_metadata *_metadata,
+			     FIXTURE_DATA(load) *self, long thaws)
 {
-	long k, thaws = env_count("TAPMIG_THAWS", variant->thaws);
 	struct tapmig_info i = {};
 	__u64 enough;
+	long k;
 
 	for (k = 0; k < thaws; k++) {
 		ASSERT_EQ(0, hold_freeze(self->hold));
@@ -176,6 +179,107 @@ TEST_F_TIMEOUT(load, thaws_lose_nothing_while_two_processors_send, 1200)
 	EXPECT_EQ(0, i.dropped);
 	EXPECT_EQ(0, i.lost);
 	EXPECT_EQ(i.captured, i.delivered);
+}
+
+TEST_F_TIMEOUT(load, thaws_lose_nothing_while_two_processors_send, 1200)
+{
+	thaws_under_load(_metadata, self,
+			 env_count("TAPMIG_THAWS", variant->thaws));
+}
+
+/*
+ * The hook has seen that its queue is frozen, and is about to try the ring's
+ * lock, when the thaw takes place. That are a few instructions; a program at
+ * the entry of spin_trylock() makes them last. Negative if there is no way.
+ */
+#ifdef __x86_64__
+static int delay_hook(void)
+{
+	unsigned long from, to;
+	struct perf_event_attr attr = {
+		.size = sizeof(attr),
+		.config1 = (uintptr_t)"_raw_spin_trylock",
+	};
+	int type, prog, fd;
+	FILE *f;
+
+	f = fopen("/sys/bus/event_source/devices/kprobe/type", "r");
+	if (!f)
+		return -ENOENT;
+	if (fscanf(f, "%d", &type) != 1)
+		type = -1;
+	fclose(f);
+	if (type < 0 || !module_range(&from, &to))
+		return -ENOENT;
+	attr.type = type;
+	fd = syscall(__NR_perf_event_open, &attr, -1, 0, -1,
+		     PERF_FLAG_FD_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+
+	struct bpf_insn insns[] = {
+		/* The return address, at the top of the stack. */
+		{ .code = BPF_LDX | BPF_MEM | BPF_DW, .dst_reg = BPF_REG_3,
+		  .src_reg = BPF_REG_1, .off = offsetof(struct pt_regs, rsp) },
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_X, .dst_reg = BPF_REG_1,
+		  .src_reg = BPF_REG_10 },
+		{ .code = BPF_ALU64 | BPF_ADD | BPF_K, .dst_reg = BPF_REG_1,
+		  .imm = -8 },
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_2,
+		  .imm = 8 },
+		{ .code = BPF_JMP | BPF_CALL, .imm = BPF_FUNC_probe_read_kernel },
+		{ .code = BPF_LDX | BPF_MEM | BPF_DW, .dst_reg = BPF_REG_1,
+		  .src_reg = BPF_REG_10, .off = -8 },
+		{ .code = BPF_LD | BPF_IMM | BPF_DW, .dst_reg = BPF_REG_2,
+		  .imm = from },
+		{ .imm = from >> 32 },
+		{ .code = BPF_LD | BPF_IMM | BPF_DW, .dst_reg = BPF_REG_3,
+		  .imm = to },
+		{ .imm = to >> 32 },
+		{ .code = BPF_JMP | BPF_JLT | BPF_X, .dst_reg = BPF_REG_1,
+		  .src_reg = BPF_REG_2, .off = 5 },
+		{ .code = BPF_JMP | BPF_JGE | BPF_X, .dst_reg = BPF_REG_1,
+		  .src_reg = BPF_REG_3, .off = 4 },
+		/* It is ours. */
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_6,
+		  .imm = 3000 },
+		{ .code = BPF_JMP | BPF_CALL, .imm = BPF_FUNC_ktime_get_ns },
+		{ .code = BPF_ALU64 | BPF_SUB | BPF_K, .dst_reg = BPF_REG_6,
+		  .imm = 1 },
+		{ .code = BPF_JMP | BPF_JNE | BPF_K, .dst_reg = BPF_REG_6,
+		  .off = -3 },
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0 },
+		{ .code = BPF_JMP | BPF_EXIT },
+	};
+	union bpf_attr load_attr = {
+		.prog_type = BPF_PROG_TYPE_KPROBE,
+		.insns = (uintptr_t)insns,
+		.insn_cnt = ARRAY_SIZE(insns),
+		.license = (uintptr_t)"GPL",
+	};
+
+	prog = syscall(__NR_bpf, BPF_PROG_LOAD, &load_attr,
+		       sizeof(load_attr));
+	if (prog < 0 || ioctl(fd, PERF_EVENT_IOC_SET_BPF, prog) ||
+	    ioctl(fd, PERF_EVENT_IOC_ENABLE, 0))
+		die("a program that delays does not load");
+	return fd;
+}
+#else
+static int delay_hook(void)
+{
+	return -EOPNOTSUPP;
+}
+#endif
+
+TEST_F_TIMEOUT(load, a_hook_that_is_late_leaves_a_thawed_ring_alone, 300)
+{
+	int fd = delay_hook();
+
+	if (fd < 0)
+		SKIP(return, "this kernel has no probes for programs");
+	thaws_under_load(_metadata, self, 30);
+	close(fd);
 }
 
 TEST_F_TIMEOUT(load, freeze_close_thaws_while_two_processors_send, 300)
