@@ -53,7 +53,7 @@ tool: deps-build ## the control tool
 
 kmods: $(SERIES:%=kmod-%) ## the module for each of the stock kernels
 kmod-6.1 kmod-6.12 kmod-7.2 kmod-7.3: ## the module for one stock kernel
-$(SERIES:%=kmod-%): kmod-%: deps-test
+$(SERIES:%=kmod-%) kmod-debug: kmod-%: deps-test
 	@dir=$$($(VM)/build-module.sh $* W=1); \
 	mkdir -p "$(BUILD)/$@"; \
 	cp "$$dir"/{tapmig.ko,build.log} "$(BUILD)/$@/"; \
@@ -124,8 +124,9 @@ check-core: ## selftests on stock 6.1 and 7.3
 check-static: ## builds without a warning, sparse, checkpatch, rules
 check-dkms: ## dkms add, build, install; the result in the VM
 check-vm: ## the VM runner: what must fail does
+check-debug: deps-debug ## selftests on a kernel built to find errors
 check-long: ## what takes too long for every change
-check-core check-dkms check-long check-static check-tool check-vm: deps-build deps-test
+check-core check-debug check-dkms check-long check-static check-tool check-vm: deps-build deps-test
 	@$(VM)/check.sh $(@:check-%=%)
 
 bench: deps-build deps-bench kmod-7.3 ## costs, as ratios; build/bench.json
@@ -136,7 +137,7 @@ bench: deps-build deps-bench kmod-7.3 ## costs, as ratios; build/bench.json
 ##@ Housekeeping
 
 deps: deps-build deps-test ## install missing packages (apt)
-deps-build deps-test deps-bench:
+deps-build deps-test deps-debug deps-bench:
 	@$(VM)/deps.sh $(@:deps-%=%)
 
 clean: ## remove build/
@@ -156,7 +157,7 @@ help: ## this list
 		}' $(firstword $(MAKEFILE_LIST))
 	@echo; . $(VM)/lib.sh; echo "The cache is in $$CACHE"
 
-.PHONY: all module tool kmods $(SERIES:%=kmod-%) tests payload ynl-regen \
+.PHONY: all module tool kmods $(SERIES:%=kmod-%) kmod-debug tests payload ynl-regen \
 	install uninstall modules_install demo check check-core check-dkms \
 	check-long check-static check-tool check-vm bench deps deps-build deps-test \
-	deps-bench clean distclean help
+	deps-debug deps-bench clean distclean help

@@ -6,8 +6,9 @@
 #
 #   build-module.sh SERIES [--src DIR] [MAKE-ARGUMENT…]
 #
-# DIR (default kmod/) holds a Kbuild file; uapi/ and dkms.conf are beside it
-# in the copy that is built. Nothing is written into the tree.
+# SERIES can be debug, too: the kernel of debug-kernel.sh, for which no chroot
+# is needed. DIR (default kmod/) holds a Kbuild file; uapi/ and dkms.conf are
+# beside it in the copy that is built. Nothing is written into the tree.
 
 set -euo pipefail
 shopt -s inherit_errexit
@@ -43,7 +44,7 @@ pack_all()
 # in messages and debug information say what was built.
 fill_module()
 {
-	local tmp=$1 name=$2 rc=0
+	local tmp=$1 name=$2 at=/build/$2 rc=0
 	shift 2
 
 	# shellcheck disable=SC2064
@@ -51,11 +52,10 @@ fill_module()
 	rm -rf "${root:?}/build/$name"
 	mkdir -p "$tmp" "$root/build/$name"
 	pack_all | tar -x -C "$root/build/$name"
-	in_root "$root" /usr/bin/make -j "$(nproc)" \
-		-C "/usr/src/linux-headers-$release" \
-		M="/build/$name/kmod" modules "$@" \
+	[ "$series" != debug ] || at=$root/build/$name
+	"${make[@]}" -j "$(nproc)" -C "$headers" M="$at/kmod" modules "$@" \
 		</dev/null >"$tmp/build.log" 2>&1 || rc=$?
-	sed -i "s,/build/$name/,,g" "$tmp/build.log"
+	sed -i "s,$at/,,g" "$tmp/build.log"
 	if [ "$rc" -ne 0 ]; then
 		cat "$tmp/build.log" >&2
 		die "the module does not build for $series ($release)"
@@ -64,9 +64,19 @@ fill_module()
 	rm -rf "${root:?}/build/$name"
 }
 
-root=$("$VM_DIR/kernel.sh" root "$series")
-release=$("$VM_DIR/kernel.sh" release "$series")
-name=$release-$(key "$(pack_all | sha256sum)" "$root" "$@" \
+if [ "$series" = debug ]; then
+	release=$("$VM_DIR/debug-kernel.sh" release)
+	root=$CACHE/debug
+	headers=$("$VM_DIR/debug-kernel.sh" build)
+	make=(make)
+	unset MAKEFLAGS MFLAGS MAKELEVEL
+else
+	release=$("$VM_DIR/kernel.sh" release "$series")
+	root=$("$VM_DIR/kernel.sh" root "$series")
+	headers=/usr/src/linux-headers-$release
+	make=(in_root "$root" /usr/bin/make)
+fi
+name=$release-$(key "$(pack_all | sha256sum)" "$root" "$headers" "$@" \
 	"$(declare -f fill_module)")
 dir=$CACHE/modules/$name
 make_once "$dir" fill_module "$name" "$@"

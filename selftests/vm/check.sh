@@ -120,7 +120,7 @@ group_debug()
 		--kernel "$("$VM_DIR/debug-kernel.sh" image)" \
 		--module "$BUILD/kmod-debug/tapmig.ko" \
 		--payload "$BUILD/payload" --out "$OUT/debug" \
-		--timeout 1200 --append panic_on_warn=0 -- \
+		--timeout 1200 --append "panic_on_warn=0 acpi=noirq" -- \
 		env KERNEL_SERIES=debug TAPMIG_THAWS=100 \
 		/run/payload/vm-tests debug.list
 }
