@@ -50,7 +50,7 @@ def kernels():
 
 @case
 def stock_kernels_lose():
-    with Move(flows=FLOWS, rate=RATE, queues=(4, 4)) as m:
+    with Move(flows=FLOWS, rate=RATE, queues=(4, 4), calm=True) as m:
         m.source_up(hold=False)
         m.standby_up(hold=False)
         m.a.ask("stop")
@@ -85,14 +85,14 @@ def migrate(m, fault):
 
 @case
 def relay_moves_all_between_kernels():
-    with Move(flows=FLOWS, rate=RATE, queues=(4, 4)) as m:
+    with Move(flows=FLOWS, rate=RATE, queues=(4, 4), calm=True) as m:
         migrate(m, "none")
 
 
 @case
 def clocks_differ_by_hours():
     run(*REMOTE, "date", "-s", "5 hours")
-    with Move(flows=FLOWS, rate=RATE, queues=(4, 4)) as m:
+    with Move(flows=FLOWS, rate=RATE, queues=(4, 4), calm=True) as m:
         migrate(m, "clock of the destination ahead by 5 hours")
 
 

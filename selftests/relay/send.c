@@ -13,6 +13,8 @@
  *	rate N			another rate; 0: as fast as it goes
  *	wait N			until N more frames were sent
  *	sent			how many frames were sent
+ *	mute, unmute		leave out the flows that reach all hosts; how
+ *				many frames of those were sent
  *	end FILE		send the ends of all flows, write how many
  *				chunks of each were sent: NUMBER KIND CHUNKS
  *				a line
@@ -49,7 +51,7 @@ static int tx;
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
-static bool going, ending;
+static bool going, ending, muted;
 static __u64 interval_ns, sent;
 
 static __u64 now_ns(void)
@@ -173,6 +175,8 @@ static void *sender(void *unused)
 	__u64 next = 0, now;
 	struct timespec ts;
 
+	/* A frame queued on one processor can be overtaken on another. */
+	pin_cpu(1);
 	pthread_mutex_lock(&lock);
 	for (;;) {
 		while (!going && !ending) {
@@ -196,6 +200,8 @@ static void *sender(void *unused)
 		pthread_mutex_lock(&lock);
 		if (!going || ending)
 			continue;
+		while (muted && strchr("bm", flows[next_flow].kind))
+			next_flow = (next_flow + 1) % nflows;
 		send_frame(&flows[next_flow], false);
 		next_flow = (next_flow + 1) % nflows;
 		sent++;
@@ -247,6 +253,17 @@ static void end_all(const char *path)
 		die("cannot write %s", path);
 }
 
+static __u64 flooded(void)
+{
+	unsigned int i;
+	__u64 n = 0;
+
+	for (i = 0; i < nflows; i++)
+		if (strchr("bm", flows[i].kind))
+			n += flows[i].next;
+	return n;
+}
+
 static void set_rate(__u64 rate)
 {
 	interval_ns = rate ? 1000000000 / rate : 0;
@@ -295,6 +312,10 @@ int send_main(int argc, char **argv)
 			while (sent < target)
 				pthread_cond_wait(&changed, &lock);
 			answer("ok %llu", (unsigned long long)sent);
+		} else if (!strcmp(words[0], "mute") ||
+			   !strcmp(words[0], "unmute")) {
+			muted = words[0][0] == 'm';
+			answer("ok %llu", (unsigned long long)flooded());
 		} else if (!strcmp(words[0], "sent")) {
 			answer("ok %llu", (unsigned long long)sent);
 		} else if (!strcmp(words[0], "end") && n == 2) {
