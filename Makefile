@@ -22,6 +22,7 @@ bindir ?= $(prefix)/sbin
 includedir ?= $(prefix)/include
 mandir ?= $(prefix)/share/man
 bashcompdir ?= $(prefix)/share/bash-completion/completions
+docdir ?= $(prefix)/share/doc/tapmig
 libdir ?= $(prefix)/lib
 INSTALL ?= install
 
@@ -72,13 +73,14 @@ ynl-regen: deps-test ## generated netlink code from uapi/netlink/tapmig.yaml
 
 ##@ Installing (DESTDIR, prefix)
 
-install: tool ## tool, man page, completion, headers, udev rule and the like
-	$(INSTALL) -D -m 755 "$(BUILD)/userspace/tapmig" \
-		"$(DESTDIR)$(bindir)/tapmig"
-	$(INSTALL) -D -m 644 userspace/tapmig.8 \
-		"$(DESTDIR)$(mandir)/man8/tapmig.8"
-	$(INSTALL) -D -m 644 userspace/bash-completion/tapmig \
-		"$(DESTDIR)$(bashcompdir)/tapmig"
+# Where the parts of the tool go, for its own Makefile.
+tool_dirs = prefix="$(prefix)" sbindir="$(bindir)" mandir="$(mandir)" \
+	bashcompdir="$(bashcompdir)" docdir="$(docdir)" \
+	unitdir="$(libdir)/systemd/system" DESTDIR="$(DESTDIR)"
+
+install: tool ## tool, man page, units, headers, udev rule and the like
+	@$(MAKE) -C userspace OUT="$(BUILD)/userspace" VERSION="$(VERSION)" \
+		$(tool_dirs) install
 	$(INSTALL) -d "$(DESTDIR)$(includedir)/linux"
 	$(INSTALL) -m 644 uapi/linux/tapmig.h uapi/linux/tapmig_netlink.h \
 		"$(DESTDIR)$(includedir)/linux/"
@@ -90,10 +92,9 @@ install: tool ## tool, man page, completion, headers, udev rule and the like
 		"$(DESTDIR)$(libdir)/sysusers.d/tapmig.conf"
 
 uninstall: ## remove what install has put there
-	rm -f "$(DESTDIR)$(bindir)/tapmig" \
-		"$(DESTDIR)$(mandir)/man8/tapmig.8" \
-		"$(DESTDIR)$(bashcompdir)/tapmig" \
-		"$(DESTDIR)$(includedir)/linux/tapmig.h" \
+	@$(MAKE) -C userspace OUT="$(BUILD)/userspace" VERSION="$(VERSION)" \
+		$(tool_dirs) uninstall
+	rm -f "$(DESTDIR)$(includedir)/linux/tapmig.h" \
 		"$(DESTDIR)$(includedir)/linux/tapmig_netlink.h" \
 		"$(DESTDIR)$(libdir)/udev/rules.d/70-tapmig.rules" \
 		"$(DESTDIR)$(libdir)/modules-load.d/tapmig.conf" \

@@ -270,12 +270,38 @@ installs_and_uninstalls()
 		 include/linux/tapmig_netlink.h \
 		 share/bash-completion/completions/tapmig \
 		 lib/udev/rules.d/70-tapmig.rules \
-		 lib/modules-load.d/tapmig.conf lib/sysusers.d/tapmig.conf; do
+		 lib/modules-load.d/tapmig.conf lib/sysusers.d/tapmig.conf \
+		 lib/systemd/system/tapmig-relay@.service \
+		 share/doc/tapmig/relay/listen.conf \
+		 share/doc/tapmig/relay/connect.conf; do
 		grep -qx "./usr/$f" <<<"$list"
 	done
 	make -s --no-print-directory uninstall DESTDIR="$work/root" \
 		prefix=/usr BUILD="$work/out"
 	[ -z "$(find "$work/root" -type f)" ]
+}
+
+# The unit as it is installed, with a program that is there; it asks for no
+# capability but the two that it needs.
+systemd_units()
+{
+	local unit=$work/units/tapmig-relay@.service said
+
+	command -v systemd-analyze >/dev/null || {
+		echo "no systemd-analyze"
+		return 4
+	}
+	mkdir -p "$work/units"
+	make -s --no-print-directory install DESTDIR="$work/units/root" \
+		prefix=/usr BUILD="$work/out" >/dev/null
+	sed 's,^ExecStart=/usr/sbin/tapmig ,ExecStart=/bin/true ,' \
+		"$work/units/root/usr/lib/systemd/system/tapmig-relay@.service" \
+		>"$unit"
+	grep -q '^ExecStart=/bin/true relay' "$unit"
+	said=$(systemd-analyze verify --man=no "${unit/@/@listen}" 2>&1)
+	echo "$said"
+	[ -z "$said" ]
+	grep -qx 'CapabilityBoundingSet=CAP_NET_ADMIN CAP_SYS_ADMIN' "$unit"
 }
 
 # Builds and tests leave nothing beside build/.
@@ -315,6 +341,7 @@ check generated_is_current generated_is_current
 check uapi_headers_compile_alone uapi_headers_compile_alone
 check user_programs_are_silent user_programs_are_silent
 check installs_and_uninstalls installs_and_uninstalls
+check systemd_units systemd_units
 check shellcheck shell_scripts
 check man_pages man_pages
 check spdx spdx
