@@ -15,6 +15,8 @@
  *   cut	the line breaks after so many bytes from the client
  *   flip	this byte from the client is changed, the first is 1
  *   plain	server or client: this one does not speak TLS
+ *   mute	server or client: this one closes its socket where it should say
+ *		that no more will come
  *   careless	server or client: this one believes everything, and presents a
  *		certificate that tls_creds_load() would refuse
  *
@@ -71,7 +73,7 @@ struct line {
 
 static uint64_t bytes, chunk = 65536, sndbuf, cut, flip;
 static struct tls_options options[2];
-static const char *hostname, *plain, *careless;
+static const char *hostname, *plain, *careless, *mute;
 
 static uint8_t pattern(uint64_t i)
 {
@@ -256,6 +258,9 @@ static bool step(struct side *s)
 	}
 	if (s->sent < bytes) {
 		progress = step_write(s);
+	} else if (mute && !strcmp(mute, s->name)) {
+		if (s->received == bytes)
+			end(s, "mute");
 	} else if (!s->said_bye) {
 		if (!tls_bye(s->tls)) {
 			s->said_bye = true;
@@ -337,6 +342,7 @@ static void option(const char *arg)
 		{ "hostname", &hostname, NULL },
 		{ "plain", &plain, NULL },
 		{ "careless", &careless, NULL },
+		{ "mute", &mute, NULL },
 		{ "bytes", NULL, &bytes },
 		{ "chunk", NULL, &chunk },
 		{ "sndbuf", NULL, &sndbuf },

@@ -460,6 +460,15 @@ class Tests:
                         "cut off" not in got[0]["error"]:
                     bad.append(f"{cut}: {got[2]}")
             self.result(not bad, name, "\n".join(bad))
+            for mute, other in (("server", 1), ("client", 0)):
+                name = f"{kind}_cut_after_all_by_the_{mute}"
+                got = self.session(name, creds, creds, bytes=BYTES, mute=mute)
+                if got:
+                    self.result(
+                        got[1 - other]["end"] == "mute" and
+                        got[other]["end"] == "error" and
+                        "cut off" in got[other]["error"] and
+                        got[other]["received"] == BYTES, name, got)
 
     def changed_bytes(self):
         """A byte changed on the way is seen, and nothing after it taken.
