@@ -8,10 +8,14 @@
 #
 #   qemu.sh                 with all patches
 #   qemu.sh --stock         without them
+#   qemu.sh --each          build after each patch, then run the tests that
+#                           the series adds; prints a log; takes long
 #   qemu.sh --source DIR    only unpack into DIR: with the distribution's
 #                           patches, without ours
 #
 # QEMU_RELEASE (trixie): release of the distribution to take the source from.
+# For another version than that of trixie, patches of qemu-patches/VERSION/ are
+# taken in place of those with the same number.
 
 set -euo pipefail
 shopt -s inherit_errexit
@@ -39,6 +43,9 @@ CONFIGURE=(
 	--disable-docs --disable-download --disable-install-blobs
 	--disable-debug-info
 )
+
+# Where the package of meson has its modules.
+MESON=meson/usr/lib/python3/dist-packages
 
 FIRMWARE=(bios-256k.bin kvmvapic.bin linuxboot_dma.bin)
 
@@ -146,14 +153,13 @@ configure_source()
 	mkdir -p "$2/meson"
 	dpkg-deb -x "$meson" "$2/meson"
 	cd "$2"
-	export PYTHONPATH=$2/meson/usr/lib/python3/dist-packages
-	"$1/configure" --python=/usr/bin/python3 "${CONFIGURE[@]}" \
+	PYTHONPATH=$2/$MESON "$1/configure" --python=/usr/bin/python3 "${CONFIGURE[@]}" \
 		--extra-ldflags="-Wl,-rpath,\$ORIGIN/lib"
 }
 
 run_ninja()
 {
-	nice -n 10 ninja -j "$JOBS" "$@"
+	PYTHONPATH=$PWD/$MESON nice -n 10 ninja -j "$JOBS" "$@"
 }
 
 # install_result BUILD DIR: all that it is run with.
@@ -192,6 +198,24 @@ logged()
 	}
 }
 
+# series TARBALLS: the patches for this source.
+series()
+{
+	local p alt version=${1##*/source-}
+
+	version=$(cut -d. -f 1,2 <<<"$version")
+	for p in "$PATCHES"/[0-9]*.patch; do
+		p=${p##*/}
+		[[ $p != 0000-* ]] || continue
+		alt=("$PATCHES/$version/${p%%-*}"-*.patch)
+		if [ -e "${alt[0]}" ]; then
+			echo "${alt[0]}"
+		else
+			echo "$PATCHES/$p"
+		fi
+	done
+}
+
 fill_qemu()
 {
 	local tmp=$1 tarballs=$2 p
@@ -206,24 +230,56 @@ fill_qemu()
 	(logged "$tmp/build.log" configure_source "$tmp/src" "$tmp/build")
 	(
 		cd "$tmp/build"
-		export PYTHONPATH=$tmp/build/meson/usr/lib/python3/dist-packages
 		logged "$tmp/build.log" run_ninja qemu-system-x86_64
 	)
 	install_result "$tmp/build" "$tmp"
 	rm -rf "$tmp/src" "$tmp/build"
 }
 
-# qemu_dir KEY PATCH…: the key is there for memo's sake.
-qemu_dir()
+# A log of what was built.
+fill_each()
 {
-	local key=$1 src dir
-	shift
+	local tmp=$1 tarballs=$2 dir=$1.build p t
+	shift 2
+
+	# shellcheck disable=SC2064 # this very path
+	trap "rm -rf -- '$tmp' '$dir'" EXIT
+	mkdir -p "$dir/build"
+	unpack_source "$tarballs" "$dir/src"
+	(logged "$dir/log" configure_source "$dir/src" "$dir/build")
+	cd "$dir/build"
+	for p; do
+		say "  QEMU    ${p##*/}"
+		apply "$dir/src" "$p"
+		: >"$dir/log"
+		logged "$dir/log" run_ninja qemu-system-x86_64
+		echo "${p##*/}: builds"
+	done >>"$tmp"
+	sed -n 's,^+++ b/\(tests/qtest/.*\)\.c$,\1,p' "$@" | while read -r t; do
+		logged "$dir/log" run_ninja "$t"
+		QTEST_QEMU_BINARY=./qemu-system-x86_64 "./$t" \
+			</dev/null >>"$tmp" || {
+			cat "$tmp" >&2
+			die "$t failed"
+		}
+	done
+}
+
+# qemu_made KEY WHAT KEY-OF-PATCHES: the last is there for memo's sake.
+qemu_made()
+{
+	local src path patches=()
 
 	source_lists
 	src=$(tarballs)
-	dir=$CACHE/qemu/${src##*/source-}-$key
-	make_once "$dir" fill_qemu "$src" "$@"
-	echo "$dir"
+	[ "$2" = stock ] || mapfile -t patches < <(series "$src")
+	path=$CACHE/qemu/${src##*/source-}-$(key "$1" "$2" \
+		"$(cat /dev/null "${patches[@]}" | sha256sum)")
+	case $2 in
+	each) make_once "$path" fill_each "$src" "${patches[@]}" ;;
+	*) make_once "$path" fill_qemu "$src" "${patches[@]}" ;;
+	esac
+	echo "$path"
 }
 
 if [ "${BASH_SOURCE[0]}" = "$0" ]; then
@@ -231,24 +287,16 @@ if [ "${BASH_SOURCE[0]}" = "$0" ]; then
 	apt_setup
 	apt_update
 	unset MAKEFLAGS MFLAGS MAKELEVEL
-	patches=()
 	case ${1:-} in
-	'')
-		shopt -s nullglob
-		for p in "$PATCHES"/[0-9]*.patch; do
-			[[ $p == */0000-* ]] || patches+=("$p")
-		done
-		shopt -u nullglob
-		;;
-	esac
-	case ${1:-} in
-	''|--stock)
-		memo qemu_dir "$(key "$RELEASE" "$DEVICES" \
+	''|--stock|--each)
+		what=${1:-patched}
+		memo qemu_made "$(key "$RELEASE" "$DEVICES" \
 			"${CONFIGURE[*]} ${FIRMWARE[*]}" \
-			"$(cat /dev/null "${patches[@]}" | sha256sum)" \
 			"$(gcc --version | head -n 1)" \
 			"$(declare -f unpack_source configure_source \
-				install_result fill_qemu)")" "${patches[@]}"
+				install_result fill_qemu fill_each)")" \
+			"${what#--}" "$(find "$PATCHES" -name '*.patch' -print0 |
+				sort -z | xargs -0 cat | sha256sum)"
 		;;
 	--source)
 		source_lists
