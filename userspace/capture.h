@@ -62,6 +62,7 @@ struct capture_interface {
  * @own: the packets were exported by us and carry their metadata
  * @sections: sections so far; a capture may not mix ours with others
  * @interfaces: interfaces of the section
+ * @skipped: blocks that say nothing to us
  * @link_type: of the packet returned last
  * @offset: where in the capture @buf + @start is
  * @packets: packets returned
@@ -77,6 +78,7 @@ struct capture {
 	bool own;
 	uint64_t sections;
 	uint32_t interfaces;
+	uint64_t skipped;
 	uint16_t link_type;
 	uint64_t offset;
 	uint64_t packets;

@@ -253,7 +253,7 @@ static int run(struct relay *r)
 		if (r->quitting && TAILQ_EMPTY(&r->conns))
 			break;
 		work(r, &timeout);
-		ret = wait_and_serve(r, timeout, &old);
+		ret = r->refused ? -EINVAL : wait_and_serve(r, timeout, &old);
 	}
 	sigprocmask(SIG_SETMASK, &old, NULL);
 	return ret;

@@ -453,6 +453,7 @@ static enum capture_status read_block(struct capture *c, struct packet *pkt)
 			break;
 		c->start += 8;
 		c->offset += 8;
+		c->skipped++;
 		c->skip = len - 8;
 		c->skip_len = len;
 		c->need = 1;

@@ -226,6 +226,7 @@ struct sample {
  * @last: last packet sent, 0: none
  * @highest: highest packet sent
  * @synced: the standby is in step
+ * @begin_at: when BEGIN may be sent
  * @linger_until: when late packets are not waited for any more
  * @quiet_until: the same, if none comes
  * @held: held packets as last known, to tell a discard
@@ -264,6 +265,7 @@ struct channel {
 	uint64_t last;
 	uint64_t highest;
 	bool synced;
+	int64_t begin_at;
 	int64_t linger_until;
 	int64_t quiet_until;
 	uint64_t held;
@@ -391,11 +393,13 @@ struct address {
  * @listen_fd: or -1
  * @listening: the address is ours
  * @stdio: a duplicate of standard output, for ADDRESS_STDIO
+ * @said: why connecting has failed, so that it is said once
  * @retry_at: when to connect again
  * @retry_ms: how long to wait the next time
  * @attempts: to connect
  * @conn_count: connections
  * @last_handle: given to a hold
+ * @refused: the address may not be connected to
  * @quitting: connections are being closed
  * @over: holds that are over
  * @unfinished: a hold is gone that was not moved to its end
@@ -427,11 +431,13 @@ struct relay {
 	int listen_fd;
 	bool listening;
 	int stdio;
+	char said[256];
 	int64_t retry_at;
 	unsigned int retry_ms;
 	unsigned int attempts;
 	unsigned int conn_count;
 	uint32_t last_handle;
+	bool refused;
 	bool quitting;
 	uint64_t over;
 	bool unfinished;

@@ -277,6 +277,17 @@ static void conn_open(struct conn *c)
 	relay_send_ping(c);
 }
 
+/* Who connects again and again says once why it fails. */
+static void complain(struct conn *c, const char *why)
+{
+	struct relay *r = c->relay;
+
+	if (!r->listen && !strcmp(r->said, why))
+		return;
+	snprintf(r->said, sizeof(r->said), "%s", why);
+	err("%s: %s", c->name, why);
+}
+
 static void handshake(struct conn *c)
 {
 	int ret = tls_handshake(c->tls);
@@ -284,7 +295,7 @@ static void handshake(struct conn *c)
 	if (ret == -EAGAIN)
 		return;
 	if (ret) {
-		err("%s: %s", c->name, tls_error(c->tls));
+		complain(c, tls_error(c->tls));
 		conn_kill(c);
 		return;
 	}
@@ -362,8 +373,7 @@ void conn_writable(struct conn *c)
 	if (c->state == CONN_CONNECTING) {
 		getsockopt(c->wfd, SOL_SOCKET, SO_ERROR, &error, &len);
 		if (error) {
-			relay_tell(c->relay, "%s: %s", c->name,
-				   strerror(error));
+			complain(c, strerror(error));
 			conn_kill(c);
 			return;
 		}
@@ -416,6 +426,10 @@ static void take_blocks(struct conn *c)
 		}
 		if (c->in.sections > 1) {
 			conn_blame(c, "a second section in the stream");
+			return;
+		}
+		if (c->in.skipped) {
+			conn_blame(c, "a block of a type that has no place in the stream");
 			return;
 		}
 		switch (status) {
@@ -740,8 +754,10 @@ static void connect_tcp(struct relay *r)
 	/* Each attempt begins with another one of several addresses. */
 	turn = count ? r->attempts++ % count : 0;
 	for (ai = all; ai; ai = ai->ai_next) {
-		if (!allowed(r, ai->ai_addr))
+		if (!allowed(r, ai->ai_addr)) {
+			r->refused = true;
 			break;
+		}
 		if (turn) {
 			turn--;
 			continue;
@@ -775,7 +791,9 @@ static void connect_unix(struct relay *r)
 	strcpy(un.sun_path, r->addr.rest);
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0 || connect(fd, (struct sockaddr *)&un, sizeof(un))) {
-		relay_tell(r, "%s: %s", r->addr.text, strerror(errno));
+		if (strcmp(r->said, strerror(errno)))
+			err("%s: %s", r->addr.text, strerror(errno));
+		snprintf(r->said, sizeof(r->said), "%s", strerror(errno));
 		if (fd >= 0)
 			close(fd);
 		return;

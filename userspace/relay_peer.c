@@ -59,6 +59,7 @@ void relay_peer_hello(struct conn *c, uint32_t version,
 	}
 	memcpy(c->instance, instance, RELAY_INSTANCE_LEN);
 	c->said_hello = true;
+	*r->said = 0;
 	relay_tell(r, "connected: %s", c->name);
 	offer_all(c);
 }
@@ -222,6 +223,7 @@ static struct channel *channel_new(struct conn *c, bool ours, uint32_t number,
 	ch->number = number;
 	ch->hold = rh;
 	ch->peer_handle = peer;
+	ch->begin_at = NEVER;
 	ch->linger_until = NEVER;
 	ch->quiet_until = NEVER;
 	ch->more_at = NEVER;

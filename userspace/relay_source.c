@@ -13,6 +13,12 @@
 
 #include "relay.h"
 
+/*
+ * A flooded frame that the source's guest has just seen may reach the standby
+ * only now. It is told by its age, so all of this time has to be over when the
+ * standby looks for what is too old.
+ */
+#define FLOOD_SKEW_MS	10
 /* Without a late packet for so long, none is expected any more. */
 #define QUIET_NS	(500 * NSEC_PER_MSEC)
 /* Bytes read for one channel before others have their turn. */
@@ -85,6 +91,12 @@ static void begin(struct channel *ch)
 	/* The age has to be that of now. */
 	if (relay_hold_refresh(rh) || !has_packets(rh))
 		return;
+	ch->begin_at = NEVER;
+	if (rh->h.frozen_for_ms <= FLOOD_SKEW_MS) {
+		ch->begin_at = relay_now() + NSEC_PER_MSEC *
+			(FLOOD_SKEW_MS + 1 - (int64_t)rh->h.frozen_for_ms);
+		return;
+	}
 	if (rh->sent_frozen_ns != rh->h.frozen_ns) {
 		memset(&rh->counts, 0, sizeof(rh->counts));
 		rh->counted = 0;
@@ -497,6 +509,13 @@ void source_timer(struct channel *ch, int64_t now, int64_t *next)
 	int64_t at = ch->linger_until < ch->quiet_until ? ch->linger_until :
 							  ch->quiet_until;
 
+	if (ch->state == CHANNEL_PAIRED) {
+		if (now >= ch->begin_at)
+			begin(ch);
+		if (ch->state == CHANNEL_PAIRED && ch->begin_at < *next)
+			*next = ch->begin_at;
+		return;
+	}
 	if (ch->state != CHANNEL_MOVING || !ch->synced || ch->end_wanted)
 		return;
 	if (now < at) {

@@ -7,7 +7,8 @@
 
 /*
  * A flooded frame does not reach both hosts at the same instant. What comes
- * that shortly after the freeze is with the source, and comes from there.
+ * that shortly after the freeze is with the source, and comes from there. The
+ * source waits for so long.
  */
 #define FLOOD_SKEW_NS	(10 * NSEC_PER_MSEC)
 /* A thawed hold that is full is tried again so often. */
