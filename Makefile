@@ -112,7 +112,7 @@ MODULE_7_3="$(BUILD)/kmod-7.3/tapmig.ko" \
 PAYLOAD="$(BUILD)/payload"
 endef
 
-demo: deps-build kmod-6.1 ## a migration in one VM: stock against tapmig
+demo: tool kmod-6.1 ## a migration in one VM: stock against tapmig
 	@[ ! -f selftests/demo/Makefile ] || \
 		$(MAKE) -C selftests/demo OUT="$(BUILD)/demo"
 	@$(script_env) selftests/demo/demo.sh </dev/null

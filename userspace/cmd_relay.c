@@ -96,6 +96,8 @@ void relay_summary(struct relay *r, struct relay_hold *rh,
 	out_u64("refused", " refused ", n->refused ? COLOR_BAD : COLOR_NONE,
 		n->refused);
 	if (source)
+		out_u64("discarded", " discarded ", COLOR_NONE, n->discarded);
+	if (source)
 		out_u64("longest_wait_ms", " longest-wait-ms ", COLOR_NONE,
 			n->longest_wait_ns / NSEC_PER_MSEC);
 	out_line();

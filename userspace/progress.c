@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* A line about a long run, on a terminal only. */
+#include <stdlib.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -17,7 +19,9 @@ static uint64_t now_ms(void)
 
 void progress_start(struct progress *p, const char *what, uint64_t total)
 {
-	p->on = isatty(STDERR_FILENO);
+	const char *term = getenv("TERM");
+
+	p->on = isatty(STDERR_FILENO) && term && strcmp(term, "dumb");
 	p->shown = false;
 	p->what = what;
 	p->total = total;

@@ -102,6 +102,7 @@ struct relay_ns {
  * @resent: came twice and were ignored
  * @dropped: had no room in the source
  * @refused: not taken by the kernel
+ * @discarded: came to the source after its last export
  * @longest_wait_ns: from arrival to acknowledgment
  */
 struct relay_counts {
@@ -112,6 +113,7 @@ struct relay_counts {
 	uint64_t resent;
 	uint64_t dropped;
 	uint64_t refused;
+	uint64_t discarded;
 	int64_t longest_wait_ns;
 };
 

@@ -549,10 +549,8 @@ void source_ended(struct channel *ch, const uint64_t counts[8])
 						TAPMIG_A_TRANSFER_SEQ, last))
 			err("%s: %s", relay_hold_name(rh), rh->ns->nl.error);
 		/* What has come after the last look. */
-		if (!relay_hold_refresh(rh) && rh->h.held_packets)
-			err("%s: %llu packets came too late and are discarded",
-			    relay_hold_name(rh),
-			    (unsigned long long)rh->h.held_packets);
+		if (!relay_hold_refresh(rh))
+			n->discarded = rh->h.held_packets;
 		rh->moved_ns = rh->sent_frozen_ns;
 		if (!rh->gone &&
 		    relay_hold_request(rh, TAPMIG_CMD_HOLD_DISCARD) &&

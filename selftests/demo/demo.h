@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/types.h>
 
 #include <linux/if_ether.h>
 #include <linux/types.h>
@@ -151,18 +152,22 @@ void hold_create(struct vmm *v, __u32 role);
 void hold_prepare(struct vmm *v);
 void hold_freeze(struct vmm *v, bool detached);
 void hold_info(struct vmm *v, struct tapmig_info *info);
+void hold_wait_peer(struct vmm *v);
 void hold_wait_state(struct vmm *v, __u32 state);
-void hold_release(struct vmm *v, __u64 committed);
 
 /* relay.c: moves packets from one hold to the other */
-struct relay;
 
-struct relay *relay_pair(struct vmm *source, struct vmm *dest);
-void relay_begin(struct relay *r);
-__u32 relay_transfer(struct relay *r);
-void relay_sync(struct relay *r);
-void relay_end(struct relay *r);
-__u64 relay_last_seq(const struct relay *r);
-void relay_free(struct relay *r);
+/**
+ * struct relay - the relay of each host
+ * @source: process where the guest leaves
+ * @dest: process where it goes
+ */
+struct relay {
+	pid_t source;
+	pid_t dest;
+};
+
+void relay_start(struct relay *r);
+void relay_wait(struct relay *r);
 
 #endif /* DEMO_H */

@@ -5,7 +5,7 @@
 # on the stock kernel, once with tapmig, both in one VM. Prints what became of
 # the frames, and leaves it in build/demo.json.
 #
-# Run by 'make demo', which sets BUILD and MODULE_6_1.
+# Run by 'make demo', which sets BUILD and MODULE_6_1, and builds the tool.
 
 set -euo pipefail
 shopt -s inherit_errexit
@@ -17,7 +17,7 @@ out=$BUILD/demo
 payload=$out/payload
 rm -rf -- "$payload" "$BUILD/demo.json"
 mkdir -p "$payload"
-cp "$out/migrate" "$here/in-vm.sh" "$payload/"
+cp "$out/migrate" "$BUILD/userspace/tapmig" "$here/in-vm.sh" "$payload/"
 
 echo "Booting a stock kernel in a VM; two hosts, a switch and a client in it."
 rc=0

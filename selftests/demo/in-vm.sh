@@ -7,6 +7,7 @@
 
 set -euo pipefail
 
+PATH=$PWD:$PATH
 NAMESPACES=(switch client hostA hostB)
 GUEST_MAC=02:00:00:00:00:02
 COUNTS=(sent delivered lost duplicated reordered longest_gap_ms)

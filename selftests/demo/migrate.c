@@ -18,7 +18,6 @@
 /* When things happen, in frames that the client has sent. */
 #define DEST_STARTS	900
 #define GUEST_STOPS	1800
-#define RELAY_BEGINS	2700
 #define GUEST_ARRIVES	4050
 #define ALL_FRAMES	6300
 #define INTERVAL_NS	1000000
@@ -39,51 +38,36 @@ static void print_results(const char *path, const struct client *c,
 	check(!fclose(f), path);
 }
 
-static void arm(struct vmm *a, struct vmm *b, struct relay **r)
+static void arm(struct vmm *a, struct vmm *b, struct relay *r)
 {
 	hold_create(a, TAPMIG_ROLE_SOURCE);
 	hold_create(b, TAPMIG_ROLE_STANDBY);
 	hold_freeze(b, false);
-	*r = relay_pair(a, b);
-	say("         armed: hold %u on host A and hold %u on host B",
+	relay_start(r);
+	hold_wait_peer(a);
+	hold_wait_peer(b);
+	say("         armed: hold %u on host A and hold %u on host B are paired",
 	    a->hold_id, b->hold_id);
 }
 
-/* The destination thaws, and waits until it is in step with the source. */
-static void hand_over(struct vmm *b, struct relay *r)
+/* The destination has thawed; late frames may come. */
+static void in_step(struct vmm *b)
 {
 	struct tapmig_info info;
-	__u32 n;
 
-	hold_wait_state(b, TAPMIG_STATE_THAWING);
-	n = relay_transfer(r);
-	relay_sync(r);
 	hold_wait_state(b, TAPMIG_STATE_LIVE);
 	hold_info(b, &info);
-	say("host B:  the last %u came; %llu frames handed to the guest", n,
+	say("host B:  in step; %llu frames came by the relay, %llu were handed over",
+	    (unsigned long long)info.imported,
 	    (unsigned long long)info.delivered);
 	say("         (%llu of its own were copies, %llu were too old)",
 	    (unsigned long long)info.flooded,
 	    (unsigned long long)info.trimmed);
 }
 
-static void finish(struct vmm *a, struct vmm *b, struct relay *r)
-{
-	struct tapmig_info info;
-	__u32 n;
-
-	n = relay_transfer(r);
-	relay_end(r);
-	hold_release(a, relay_last_seq(r));
-	relay_free(r);
-	hold_info(b, &info);
-	say("host A:  %u late frames, %llu of them new to host B; released",
-	    n, (unsigned long long)info.late);
-}
-
 static void migrate(bool tapmig, const char *result)
 {
-	struct relay *r = NULL;
+	struct relay r;
 	struct client c;
 	struct guest mem, *g = &mem;
 	struct vmm a, b;
@@ -116,13 +100,6 @@ static void migrate(bool tapmig, const char *result)
 	say("host A:  the guest stops%s; the client goes on",
 	    tapmig ? ", its queue is frozen" : "");
 
-	client_wait_sent(&c, RELAY_BEGINS);
-	if (tapmig) {
-		relay_begin(r);
-		n = relay_transfer(r);
-		say("host A:  %u frames held, on their way to host B", n);
-	}
-
 	client_wait_sent(&c, GUEST_ARRIVES);
 	vmm_announce(&b);
 	/* The guest is not there at once; the network has changed its mind. */
@@ -133,9 +110,9 @@ static void migrate(bool tapmig, const char *result)
 	say("host B:  announces the guest, %u frames after the stop",
 	    n - GUEST_STOPS);
 	if (tapmig) {
-		hand_over(&b, r);
-		client_wait_sent(&c, client_sent(&c) + 50 * FLOWS);
-		finish(&a, &b, r);
+		in_step(&b);
+		relay_wait(&r);
+		say("host A:  no late frames any more, all is committed");
 	}
 	vmm_close(&a);
 	if (!tapmig)

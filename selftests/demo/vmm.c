@@ -269,6 +269,19 @@ void hold_info(struct vmm *v, struct tapmig_info *info)
 }
 
 /**
+ * hold_wait_peer - wait until the hold has been paired with that of a peer
+ * @v: the VMM
+ */
+void hold_wait_peer(struct vmm *v)
+{
+	struct tapmig_info info;
+
+	for (hold_info(v, &info); !(info.flags & TAPMIG_HOLD_FLAGS_PEER);
+	     hold_info(v, &info))
+		wait_event(v->hold, "a relay");
+}
+
+/**
  * hold_wait_state - wait until the hold has got to a state
  * @v: the VMM
  * @state: enum tapmig_state
@@ -285,18 +298,4 @@ void hold_wait_state(struct vmm *v, __u32 state)
 			die("the hold of %s is dead", v->host);
 		wait_event(v->hold, "a change of the hold");
 	}
-}
-
-/**
- * hold_release - the destination has it all
- * @v: the VMM
- * @committed: last packet that the destination has
- */
-void hold_release(struct vmm *v, __u64 committed)
-{
-	struct tapmig_commit c = { .size = sizeof(c), .seq = committed };
-	struct tapmig_discard d = { .size = sizeof(d) };
-
-	check(!ioctl(v->hold, TAPMIG_COMMIT, &c), "TAPMIG_COMMIT");
-	check(!ioctl(v->hold, TAPMIG_DISCARD, &d), "TAPMIG_DISCARD");
 }
