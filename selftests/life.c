@@ -837,8 +837,8 @@ TEST_F(life, the_ring_of_a_hold_that_has_gone_gets_its_size_back)
 	struct tally t = {};
 
 	link_txqlen(self->n.name, ENTRIES);
-	leave_backlog(_metadata, &self->n, self->tx, 1000);
-	ASSERT_TRUE(nic_wait(&self->n, &t, 1000));
+	leave_backlog(_metadata, &self->n, self->tx, 300);
+	ASSERT_TRUE(nic_wait(&self->n, &t, 300));
 	EXPECT_TRUE(tally_clean(&t));
 	ASSERT_TRUE(busywait(ring_has_entries(&self->n, self->tx)));
 }
@@ -849,13 +849,13 @@ TEST_F(life, a_ring_that_is_larger_than_it_should_be_is_taken_over)
 	int hold;
 
 	link_txqlen(self->n.name, ENTRIES);
-	leave_backlog(_metadata, &self->n, self->tx, 1000);
+	leave_backlog(_metadata, &self->n, self->tx, 300);
 	hold = hold_new(&self->n, NULL);
 	ASSERT_EQ(0, hold_freeze(hold));
-	tx_flow(&self->n, self->tx, 0, 1000, 500);
-	ASSERT_TRUE(hold_wait_captured(hold, 1500));
+	tx_flow(&self->n, self->tx, 0, 300, 200);
+	ASSERT_TRUE(hold_wait_captured(hold, 500));
 	ASSERT_EQ(0, hold_thaw_wait(hold));
-	ASSERT_TRUE(nic_wait(&self->n, &t, 1500));
+	ASSERT_TRUE(nic_wait(&self->n, &t, 500));
 	EXPECT_TRUE(tally_clean(&t));
 	ASSERT_TRUE(busywait(ring_has_entries(&self->n, self->tx)));
 }
@@ -872,15 +872,15 @@ TEST_F(life, nothing_is_touched_of_a_queue_that_was_closed)
 	link_txqlen(n.name, ENTRIES);
 	tx = tx_open(n.tx_ifindex, TX_BYPASS);
 	for (k = 0; k < 3; k++) {
-		leave_backlog(_metadata, &self->n, self->tx, 1000);
-		leave_backlog(_metadata, &n, tx, 1000);
+		leave_backlog(_metadata, &self->n, self->tx, 300);
+		leave_backlog(_metadata, &n, tx, 300);
 		if (k == 1)
 			link_down(self->n.name);
 		if (k == 2)
 			link_del(self->n.name);
 		nic_close(&self->n);
 		memset(&t, 0, sizeof(t));
-		ASSERT_TRUE(nic_wait(&n, &t, 1000));
+		ASSERT_TRUE(nic_wait(&n, &t, 300));
 		ASSERT_TRUE(busywait(ring_has_entries(&n, tx)));
 		if (k == 2)
 			break;

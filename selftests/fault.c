@@ -1,0 +1,801 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Memory that is not to be had: a call works, or fails and leaves all as it
+ * was; either way each packet arrives once, in order. Needs a kernel with
+ * fault injection.
+ *
+ * Only what the module itself asks for fails, as told by the stack.
+ */
+#include "lib.h"
+
+#include <fcntl.h>
+#include <linux/bpf.h>
+#include <linux/virtio_net.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include "kselftest_harness.h"
+
+#define INJECT		"/sys/kernel/debug/"
+#define FRAMES		8
+/* Seconds: such a kernel is slow. */
+#define LONG		300
+
+/* Flows: what comes from the network, what is imported. */
+#define ARRIVED		0
+#define IMPORTED	1
+
+static const char * const kinds[] = {
+	"failslab", "fail_page_alloc", "fail_usercopy",
+};
+
+/* --- fault injection ---------------------------------------------------- */
+
+static int put(const char *kind, const char *name, const char *value)
+{
+	char path[128];
+	int fd, ret;
+
+	snprintf(path, sizeof(path), INJECT "%s/%s", kind, name);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	ret = write(fd, value, strlen(value)) < 0 ? -errno : 0;
+	close(fd);
+	return ret;
+}
+
+static int faults_open(void)
+{
+	unsigned long from, to;
+	char a[32], b[32];
+	size_t i;
+
+	if (!module_range(&from, &to))
+		return -ENOENT;
+	snprintf(a, sizeof(a), "%#lx", from);
+	snprintf(b, sizeof(b), "%#lx", to);
+	for (i = 0; i < ARRAY_SIZE(kinds); i++) {
+		if (put(kinds[i], "verbose", "0") ||
+		    put(kinds[i], "probability", "0") ||
+		    put(kinds[i], "interval", "1") ||
+		    put(kinds[i], "task-filter", "N") ||
+		    put(kinds[i], "stacktrace-depth", "32") ||
+		    put(kinds[i], "require-start", a) ||
+		    put(kinds[i], "require-end", b))
+			return -ENOENT;
+	}
+	if (put("failslab", "ignore-gfp-wait", "N") ||
+	    put("fail_page_alloc", "ignore-gfp-wait", "N") ||
+	    put("fail_page_alloc", "min-order", "0"))
+		return -ENOENT;
+	return 0;
+}
+
+/*
+ * The files are out of sight once the test has a /sys of its own, and what is
+ * written there concerns all processes.
+ */
+struct everywhere {
+	int probability[2];
+	int times[2];
+};
+
+static void everywhere_open(struct everywhere *e)
+{
+	char path[128];
+	int i;
+
+	for (i = 0; i < 2; i++) {
+		snprintf(path, sizeof(path), INJECT "%s/probability",
+			 kinds[i]);
+		e->probability[i] = open(path, O_WRONLY | O_CLOEXEC);
+		snprintf(path, sizeof(path), INJECT "%s/times", kinds[i]);
+		e->times[i] = open(path, O_WRONLY | O_CLOEXEC);
+		if (e->probability[i] < 0 || e->times[i] < 0)
+			die("fault injection cannot be controlled");
+	}
+}
+
+/* Let @percent of what the module asks for fail, but at most @times of them. */
+static void everywhere(const struct everywhere *e, int percent, int times)
+{
+	char p[16], t[16];
+	int i;
+
+	snprintf(p, sizeof(p), "%d", percent);
+	snprintf(t, sizeof(t), "%d", times);
+	for (i = 0; i < 2; i++)
+		if (write(e->times[i], t, strlen(t)) < 0 ||
+		    write(e->probability[i], p, strlen(p)) < 0)
+			die("fault injection cannot be controlled");
+}
+
+/* Let the @nth request of this thread fail. */
+static int fail_nth = -1;
+
+static void arm(int nth)
+{
+	char buf[16];
+
+	if (fail_nth < 0)
+		fail_nth = open("/proc/thread-self/fail-nth",
+				O_RDWR | O_CLOEXEC);
+	snprintf(buf, sizeof(buf), "%d", nth);
+	if (pwrite(fail_nth, buf, strlen(buf), 0) < 0)
+		die("cannot write fail-nth");
+}
+
+/* Did it? */
+static bool disarm(void)
+{
+	char buf[16] = "";
+	bool hit;
+
+	if (pread(fail_nth, buf, sizeof(buf) - 1, 0) < 0)
+		die("cannot read fail-nth");
+	hit = atoi(buf) == 0;
+	if (!hit && pwrite(fail_nth, "0", 1, 0) < 0)
+		die("cannot write fail-nth");
+	return hit;
+}
+
+/* --- a hold in any state ------------------------------------------------ */
+
+enum level {
+	NOTHING,
+	CREATED,
+	ARMED,
+	FROZEN,
+	BEGUN,
+	FILLED,
+	LIVE,
+};
+
+FIXTURE(fault) {
+	struct everywhere every;
+	struct nic n;
+	struct nl nl;
+	struct nl events;
+	int tx;
+	int hold;
+	__u32 id;
+	struct tally t;
+	__u64 sent;
+	__u64 imported;
+	/* For the call under test. */
+	struct pkt v[FRAMES];
+};
+
+FIXTURE_VARIANT(fault) {
+	enum nic_kind kind;
+	int queues;
+};
+
+FIXTURE_VARIANT_ADD(fault, tap) { .kind = TAP, .queues = 1 };
+FIXTURE_VARIANT_ADD(fault, tap_mq) { .kind = TAP, .queues = 2 };
+FIXTURE_VARIANT_ADD(fault, macvtap) { .kind = MACVTAP, .queues = 1 };
+
+FIXTURE_SETUP(fault)
+{
+	if (access("/proc/thread-self/fail-nth", W_OK) || faults_open())
+		SKIP(return, "this kernel has no fault injection");
+	everywhere_open(&self->every);
+	netns_new();
+	nic_open(&self->n, variant->kind, 12, variant->queues);
+	self->tx = tx_open(self->n.tx_ifindex, TX_BYPASS);
+	nl_open(&self->nl);
+	/* So that events are made. */
+	nl_open(&self->events);
+	nl_subscribe(&self->events);
+	self->hold = -1;
+}
+
+FIXTURE_TEARDOWN(fault)
+{
+	everywhere(&self->every, 0, -1);
+}
+
+static void send_some(FIXTURE_DATA(fault) *self)
+{
+	tx_flow(&self->n, self->tx, ARRIVED, self->sent, FRAMES);
+	self->sent += FRAMES;
+}
+
+/* Packets that continue the flow of imports, as a peer would number them. */
+static void make_imports(FIXTURE_DATA(fault) *self)
+{
+	static __u64 seq = TAPMIG_SEQ_FIRST;
+	int i;
+
+	for (i = 0; i < FRAMES; i++) {
+		free(self->v[i].data);
+		self->v[i] = pkt_udp(&self->n, seq++, IMPORTED,
+				     self->imported++, FRAME_LEN);
+	}
+}
+
+static int create(FIXTURE_DATA(fault) *self)
+{
+	struct tapmig_create c = CREATE(.dedup = TAPMIG_DEDUP_ALL,
+					.mac = { 2, 0, 0, 0, 0, 0x77 });
+
+	self->hold = hold_create(&c);
+	return self->hold < 0 ? self->hold : 0;
+}
+
+static int add(FIXTURE_DATA(fault) *self)
+{
+	return hold_add(self->hold, self->n.fd[0], 0);
+}
+
+static int freeze(FIXTURE_DATA(fault) *self)
+{
+	return hold_freeze(self->hold);
+}
+
+static int begin(FIXTURE_DATA(fault) *self)
+{
+	return nl_begin(&self->nl, self->id, 0);
+}
+
+static int import(FIXTURE_DATA(fault) *self)
+{
+	struct imported res;
+	int ret;
+
+	ret = nl_import(&self->nl, self->id, self->v, FRAMES, &res);
+	if (!ret && res.accepted != FRAMES)
+		return -EBADMSG;
+	return ret;
+}
+
+static int thaw(FIXTURE_DATA(fault) *self)
+{
+	return hold_thaw_wait(self->hold);
+}
+
+static void reach(struct __test_metadata *_metadata, FIXTURE_DATA(fault) *self,
+		  enum level level)
+{
+	int q;
+
+	if (level >= CREATED) {
+		ASSERT_EQ(0, create(self));
+		self->id = info_of(self->hold).id;
+	}
+	for (q = 0; level >= ARMED && q < self->n.queues; q++) {
+		ASSERT_EQ(0, hold_add(self->hold, self->n.fd[q], q));
+	}
+	if (level >= FROZEN) {
+		ASSERT_EQ(0, freeze(self));
+		send_some(self);
+		ASSERT_TRUE(hold_wait_captured(self->hold, FRAMES));
+	}
+	if (level >= BEGUN) {
+		ASSERT_EQ(0, begin(self));
+		make_imports(self);
+	}
+	if (level >= FILLED) {
+		ASSERT_EQ(0, import(self));
+	}
+	if (level >= LIVE) {
+		ASSERT_EQ(0, nl_set(&self->nl, self->id,
+				    TAPMIG_A_HOLD_DEDUP, TAPMIG_DEDUP_OFF));
+		ASSERT_EQ(0, thaw(self));
+		ASSERT_EQ(TAPMIG_STATE_LIVE, info_of(self->hold).state);
+		make_imports(self);
+	}
+}
+
+/* The end of it: all that was sent or imported arrives, once, in order. */
+static void finish(struct __test_metadata *_metadata, FIXTURE_DATA(fault) *self)
+{
+	struct tapmig_info i;
+
+	if (self->hold >= 0) {
+		i = info_of(self->hold);
+		if (i.state == TAPMIG_STATE_FROZEN) {
+			ASSERT_EQ(0, thaw(self));
+		}
+		if (info_of(self->hold).state == TAPMIG_STATE_LIVE) {
+			ASSERT_EQ(0, nl_end(&self->nl, self->id));
+		}
+	}
+	send_some(self);
+	EXPECT_TRUE(nic_wait(&self->n, &self->t, self->sent + self->imported))
+		TH_LOG("%llu of %llu + %llu", self->t.got, self->sent,
+		       self->imported);
+	EXPECT_EQ(self->sent, self->t.next[ARRIVED]);
+	EXPECT_EQ(self->imported, self->t.next[IMPORTED]);
+	EXPECT_TRUE(tally_clean(&self->t))
+		TH_LOG("gaps %llu repeats %llu strange %llu", self->t.gaps,
+		       self->t.repeats, self->t.strange);
+	if (self->hold >= 0) {
+		EXPECT_TRUE(busywait(info_of(self->hold).state ==
+				     TAPMIG_STATE_ARMED));
+		i = info_of(self->hold);
+		EXPECT_EQ(0, i.held_packets);
+		EXPECT_EQ(0, i.held_bytes);
+		EXPECT_EQ(0, i.dropped);
+		EXPECT_EQ(0, i.lost);
+		close(self->hold);
+		self->hold = -1;
+	}
+}
+
+static bool is_clean(int ret)
+{
+	return ret == -ENOMEM || ret == -EFAULT || ret == -ENOBUFS;
+}
+
+/*
+ * In the state @level, let each request for memory that @call makes fail, one
+ * after the other. A call that failed works when it is made again.
+ */
+static void sweep(struct __test_metadata *_metadata, FIXTURE_DATA(fault) *self,
+		  const char *name, enum level level,
+		  int (*call)(FIXTURE_DATA(fault) *))
+{
+	int nth, ret, failed = 0;
+	bool hit = true;
+
+	for (nth = 1; hit; nth++) {
+		reach(_metadata, self, level);
+		arm(nth);
+		ret = call(self);
+		hit = disarm();
+		if (ret) {
+			failed++;
+			EXPECT_TRUE(hit && is_clean(ret))
+				TH_LOG("%s, fault %d: %d", name, nth, ret);
+			ret = call(self);
+			EXPECT_EQ(0, ret)
+				TH_LOG("%s, again after fault %d", name, nth);
+		}
+		finish(_metadata, self);
+		ASSERT_FALSE(_metadata->exit_code == KSFT_FAIL)
+			TH_LOG("%s, fault %d", name, nth);
+	}
+	TH_LOG("%s: %d faults, %d failures", name, nth - 2, failed);
+}
+
+#define SWEEP(level, call)	sweep(_metadata, self, #call, level, call)
+
+/* --- every request of a call fails once --------------------------------- */
+
+static int create_and_close(FIXTURE_DATA(fault) *self)
+{
+	int ret = create(self);
+
+	if (!ret)
+		close(self->hold);
+	self->hold = -1;
+	return ret;
+}
+
+TEST_F_TIMEOUT(fault, create_works_or_leaves_nothing, LONG)
+{
+	SWEEP(NOTHING, create_and_close);
+}
+
+TEST_F_TIMEOUT(fault, a_user_creates_or_has_nothing, LONG)
+{
+	struct tapmig_create c = CREATE();
+	int nth, fd, ctl = ctl_open();
+	bool hit = true;
+
+	IN_CHILD;
+	/* Not the parent's. */
+	fail_nth = -1;
+	arm(0);
+	become_nobody();
+	for (nth = 1; hit; nth++) {
+		arm(nth);
+		fd = ioctl(ctl, TAPMIG_CREATE, &c);
+		if (fd < 0)
+			fd = -errno;
+		hit = disarm();
+		if (fd >= 0)
+			close(fd);
+		else
+			CHECK(1, hit && is_clean(fd));
+	}
+	_exit(0);
+}
+
+TEST_F_TIMEOUT(fault, add_works_or_leaves_the_queue, LONG)
+{
+	if (self->n.queues > 1)
+		SKIP(return, "for one queue");
+	SWEEP(CREATED, add);
+}
+
+static int prepare(FIXTURE_DATA(fault) *self)
+{
+	return hold_prepare(self->hold, 5000);
+}
+
+TEST_F_TIMEOUT(fault, prepare_works_or_leaves_the_rings, LONG)
+{
+	SWEEP(ARMED, prepare);
+}
+
+/* The contract: it has all memory that it needs before. */
+static int freeze_works(FIXTURE_DATA(fault) *self)
+{
+	int ret = freeze(self);
+
+	return ret && ret != -EFAULT ? -EBADMSG : ret;
+}
+
+TEST_F_TIMEOUT(fault, freeze_works, LONG)
+{
+	SWEEP(ARMED, freeze_works);
+}
+
+static int set(FIXTURE_DATA(fault) *self)
+{
+	return nl_set(&self->nl, self->id, TAPMIG_A_HOLD_MAX_FROZEN_MS,
+		      60000);
+}
+
+static int get(FIXTURE_DATA(fault) *self)
+{
+	struct hold_nl h;
+
+	return nl_get(&self->nl, self->id, &h);
+}
+
+static int dump(FIXTURE_DATA(fault) *self)
+{
+	struct hold_nl h[4];
+	int n = nl_dump(&self->nl, h, 4);
+
+	return n < 0 ? n : n == 1 ? 0 : -EBADMSG;
+}
+
+TEST_F_TIMEOUT(fault, get_dump_and_set_work_or_fail, LONG)
+{
+	SWEEP(FROZEN, get);
+	SWEEP(FROZEN, dump);
+	SWEEP(FROZEN, set);
+}
+
+static int export(FIXTURE_DATA(fault) *self)
+{
+	struct pkts p;
+	int ret, n;
+
+	ret = nl_export(&self->nl, self->id, 0, &p);
+	n = p.n;
+	if (!ret && p.broken)
+		ret = -EBADMSG;
+	pkts_free(&p);
+	return ret ?: n == FRAMES ? 0 : -EBADMSG;
+}
+
+static int commit_nothing(FIXTURE_DATA(fault) *self)
+{
+	return nl_commit(&self->nl, self->id, TAPMIG_SEQ_FIRST - 1);
+}
+
+TEST_F_TIMEOUT(fault, export_and_commit_work_or_fail, LONG)
+{
+	SWEEP(FROZEN, export);
+	SWEEP(FROZEN, commit_nothing);
+}
+
+static int begin_end(FIXTURE_DATA(fault) *self)
+{
+	return begin(self) ?: nl_sync(&self->nl, self->id, 1) ?:
+	       nl_end(&self->nl, self->id);
+}
+
+TEST_F_TIMEOUT(fault, import_takes_all_of_a_request_or_none, LONG)
+{
+	SWEEP(FROZEN, begin_end);
+	SWEEP(BEGUN, import);
+}
+
+TEST_F_TIMEOUT(fault, late_imports_are_taken_or_refused, LONG)
+{
+	SWEEP(LIVE, import);
+}
+
+static int close_it(FIXTURE_DATA(fault) *self)
+{
+	close(self->hold);
+	self->hold = -1;
+	return 0;
+}
+
+TEST_F_TIMEOUT(fault, thaw_and_close_need_no_memory_of_the_caller, LONG)
+{
+	SWEEP(FILLED, thaw);
+	SWEEP(FILLED, close_it);
+}
+
+/* --- whoever asks for memory, user or work item -------------------------- */
+
+/* Try until it works; -ENOMEM and the like only. */
+#define INSIST(call)							\
+do {									\
+	int __tries = 0, __ret;						\
+									\
+	while ((__ret = call) && is_clean(__ret) && ++__tries < 1000)	\
+		;							\
+	ASSERT_EQ(0, __ret)						\
+		TH_LOG("%s after %d failures", #call, __tries);		\
+} while (0)
+
+TEST_F_TIMEOUT(fault, thaw_waits_for_memory, LONG)
+{
+	int times;
+
+	for (times = 1; times <= 8; times++) {
+		reach(_metadata, self, FILLED);
+		everywhere(&self->every, 100, times);
+		EXPECT_EQ(0, thaw(self));
+		everywhere(&self->every, 0, -1);
+		finish(_metadata, self);
+		ASSERT_FALSE(_metadata->exit_code == KSFT_FAIL)
+			TH_LOG("%d times", times);
+	}
+}
+
+TEST_F_TIMEOUT(fault, late_imports_wait_for_memory, LONG)
+{
+	int times;
+
+	for (times = 1; times <= 8; times++) {
+		reach(_metadata, self, LIVE);
+		everywhere(&self->every, 100, times);
+		INSIST(import(self));
+		everywhere(&self->every, 0, -1);
+		finish(_metadata, self);
+		ASSERT_FALSE(_metadata->exit_code == KSFT_FAIL)
+			TH_LOG("%d times", times);
+	}
+}
+
+/*
+ * A packet that has to be segmented, between two others. All of it is to come,
+ * in order.
+ */
+#define SEGMENTS	4
+
+static void gso_pkts(const struct nic *n, __u64 seq, struct pkt *v)
+{
+	struct virtio_net_hdr h = {
+		.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM,
+		.gso_type = VIRTIO_NET_HDR_GSO_TCPV4,
+		.gso_size = 1000,
+		.csum_offset = 16,
+	};
+	struct pkt *k = &v[1];
+	size_t l4;
+
+	v[0] = pkt_udp(n, seq, IMPORTED, 0, FRAME_LEN);
+	v[2] = pkt_udp(n, seq + 2, IMPORTED, 1, FRAME_LEN);
+	*k = (struct pkt) {
+		.seq = seq + 1,
+		.protocol = ETH_P_IP,
+		.data = malloc(SEGMENTS * 1000 + 100),
+		.has_vnet = true,
+	};
+	k->len = frame_l4(n, k->data, AF_INET, IPPROTO_TCP, SEGMENTS * 1000,
+			  true, &l4);
+	h.csum_start = l4;
+	h.hdr_len = l4 + 20;
+	memcpy(k->vnet, &h, sizeof(h));
+}
+
+static void gso_read(struct __test_metadata *_metadata,
+		     FIXTURE_DATA(fault) *self)
+{
+	static struct rx rx;
+	int i, q;
+
+	for (i = 0; i < SEGMENTS + 2; i++) {
+		/* All of it is in one queue, if it is of one flow. */
+		ASSERT_TRUE(busywait(({
+			int got = 0;
+
+			for (q = 0; !got && q < self->n.queues; q++)
+				got = nic_read(&self->n, q, &rx);
+			got;
+		})))
+			TH_LOG("frame %d", i);
+		if (self->n.queues > 1) {
+			EXPECT_TRUE(rx.len == FRAME_LEN || rx.len > 1000);
+			continue;
+		}
+		if (i && i < SEGMENTS + 1) {
+			EXPECT_LT(1000, rx.len);
+		} else {
+			EXPECT_EQ(FRAME_LEN, rx.len);
+		}
+	}
+}
+
+TEST_F_TIMEOUT(fault, segmentation_waits_for_memory, LONG)
+{
+	struct tapmig_info info;
+	struct imported res;
+	struct pkt v[3];
+	int times, i;
+
+	ASSERT_EQ(0, nic_offload(&self->n, 0));
+	for (times = 1; times <= 10; times++) {
+		reach(_metadata, self, BEGUN);
+		self->imported = 0;
+		gso_pkts(&self->n, TAPMIG_SEQ_FIRST, v);
+		ASSERT_EQ(0, nl_import(&self->nl, self->id, v, 3, &res));
+		everywhere(&self->every, 100, times);
+		EXPECT_EQ(0, thaw(self));
+		everywhere(&self->every, 0, -1);
+		gso_read(_metadata, self);
+		EXPECT_TRUE(nic_wait(&self->n, &self->t, self->sent));
+
+		/* Late ones. */
+		ASSERT_EQ(0, nl_set(&self->nl, self->id, TAPMIG_A_HOLD_DEDUP,
+				    TAPMIG_DEDUP_OFF));
+		for (i = 0; i < 3; i++)
+			v[i].seq += 10;
+		everywhere(&self->every, 100, times);
+		INSIST(nl_import(&self->nl, self->id, v, 3, &res));
+		gso_read(_metadata, self);
+		everywhere(&self->every, 0, -1);
+		info = info_of(self->hold);
+		EXPECT_EQ(0, info.lost);
+		EXPECT_EQ(0, info.held_packets);
+		EXPECT_EQ(0, info.pending_imports);
+		EXPECT_EQ(0, info.held_bytes);
+		close(self->hold);
+		for (i = 0; i < 3; i++)
+			free(v[i].data);
+		ASSERT_FALSE(_metadata->exit_code == KSFT_FAIL)
+			TH_LOG("%d times", times);
+	}
+}
+
+TEST_F_TIMEOUT(fault, a_close_waits_for_memory, LONG)
+{
+	struct imported res;
+	struct pkt v[3];
+	int times, i;
+
+	ASSERT_EQ(0, nic_offload(&self->n, 0));
+	for (times = 1; times <= 10; times++) {
+		reach(_metadata, self, BEGUN);
+		self->imported = 0;
+		gso_pkts(&self->n, TAPMIG_SEQ_FIRST, v);
+		ASSERT_EQ(0, nl_import(&self->nl, self->id, v, 3, &res));
+		everywhere(&self->every, 100, times);
+		close(self->hold);
+		self->hold = -1;
+		gso_read(_metadata, self);
+		everywhere(&self->every, 0, -1);
+		EXPECT_TRUE(nic_wait(&self->n, &self->t, self->sent));
+		EXPECT_TRUE(tally_clean(&self->t));
+		ASSERT_TRUE(busywait(!nl_dump(&self->nl, NULL, 0)));
+		for (i = 0; i < 3; i++)
+			free(v[i].data);
+		ASSERT_FALSE(_metadata->exit_code == KSFT_FAIL)
+			TH_LOG("%d times", times);
+	}
+}
+
+TEST_F_TIMEOUT(fault, lives_go_on_with_little_memory, LONG)
+{
+	long k, rounds = env_count("TAPMIG_FAULT_ROUNDS", 20);
+	int q;
+
+	for (k = 0; k < rounds; k++) {
+		everywhere(&self->every, 3, -1);
+		INSIST(create(self));
+		self->id = info_of(self->hold).id;
+		for (q = 0; q < self->n.queues; q++)
+			INSIST(hold_add(self->hold, self->n.fd[q], q));
+		if (k & 1)
+			INSIST(prepare(self));
+		ASSERT_EQ(0, freeze(self));
+		send_some(self);
+		ASSERT_TRUE(hold_wait_captured(self->hold, FRAMES));
+		INSIST(export(self));
+		INSIST(begin(self));
+		make_imports(self);
+		INSIST(import(self));
+		INSIST(nl_sync(&self->nl, self->id, 1));
+		if (k & 2)
+			INSIST(nl_end(&self->nl, self->id));
+		ASSERT_EQ(0, thaw(self));
+		if (!(k & 2) && (k & 4)) {
+			INSIST(nl_set(&self->nl, self->id,
+				      TAPMIG_A_HOLD_DEDUP,
+				      TAPMIG_DEDUP_OFF));
+			make_imports(self);
+			INSIST(import(self));
+		}
+		everywhere(&self->every, 0, -1);
+		finish(_metadata, self);
+		ASSERT_FALSE(_metadata->exit_code == KSFT_FAIL)
+			TH_LOG("round %ld", k);
+	}
+}
+
+/* --- the hook ------------------------------------------------------------ */
+
+/*
+ * Frames that XDP redirects, with so much metadata that there is no room in
+ * them for what the hold has to know.
+ */
+static int full_headroom_prog(int ifindex)
+{
+	struct bpf_insn insns[] = {
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_2,
+		  .imm = -200 },
+		{ .code = BPF_JMP | BPF_CALL, .imm = BPF_FUNC_xdp_adjust_meta },
+		{ .code = BPF_JMP | BPF_JEQ | BPF_K, .dst_reg = BPF_REG_0,
+		  .off = 2 },
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0,
+		  .imm = XDP_DROP },
+		{ .code = BPF_JMP | BPF_EXIT },
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_1,
+		  .imm = ifindex },
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_2 },
+		{ .code = BPF_JMP | BPF_CALL, .imm = BPF_FUNC_redirect },
+		{ .code = BPF_JMP | BPF_EXIT },
+	};
+	union bpf_attr attr = {
+		.prog_type = BPF_PROG_TYPE_XDP,
+		.insns = (uintptr_t)insns,
+		.insn_cnt = ARRAY_SIZE(insns),
+		.license = (uintptr_t)"GPL",
+	};
+
+	return syscall(__NR_bpf, BPF_PROG_LOAD, &attr, sizeof(attr));
+}
+
+TEST(frames_without_room_wait_for_memory)
+{
+	struct everywhere e;
+	struct tally t = {};
+	struct nic n = {};
+	int prog, tx, hold;
+	__u64 sent = 0;
+	int times;
+
+	if (access("/proc/thread-self/fail-nth", W_OK) || faults_open())
+		SKIP(return, "this kernel has no fault injection");
+	everywhere_open(&e);
+	netns_new();
+	nic_open(&n, TAP, 12, 1);
+	ASSERT_EQ(0, link_veth("out", "xdp"));
+	link_up("out");
+	link_up("xdp");
+	prog = full_headroom_prog(n.ifindex);
+	ASSERT_LE(0, prog);
+	ASSERT_EQ(0, link_xdp("xdp", prog));
+	tx = tx_open(if_nametoindex("out"), TX_BYPASS);
+	hold = hold_new(&n, NULL);
+	for (times = 0; times <= 40; times += 8) {
+		ASSERT_EQ(0, hold_freeze(hold));
+		everywhere(&e, 100, times ?: 1);
+		tx_flow(&n, tx, ARRIVED, sent, FRAMES);
+		sent += FRAMES;
+		EXPECT_TRUE(hold_wait_captured(hold, sent));
+		everywhere(&e, 0, -1);
+		EXPECT_EQ(0, info_of(hold).dropped);
+		ASSERT_EQ(0, hold_thaw_wait(hold));
+		EXPECT_TRUE(nic_wait(&n, &t, sent));
+		EXPECT_TRUE(tally_clean(&t))
+			TH_LOG("gaps %llu repeats %llu strange %llu", t.gaps,
+			       t.repeats, t.strange);
+		EXPECT_EQ(0, info_of(hold).held_bytes);
+	}
+}
+
+TEST_HARNESS_MAIN
