@@ -120,8 +120,9 @@ group_debug()
 		--kernel "$("$VM_DIR/debug-kernel.sh" image)" \
 		--module "$BUILD/kmod-debug/tapmig.ko" \
 		--payload "$BUILD/payload" --out "$OUT/debug" \
-		--timeout 1200 --append "panic_on_warn=0 acpi=noirq" -- \
-		env KERNEL_SERIES=debug TAPMIG_THAWS=100 \
+		--timeout 1800 --append "panic_on_warn=0 acpi=noirq" -- \
+		env KERNEL_SERIES=debug TAPMIG_THAWS=15 \
+		TAPMIG_EVENT_FRAMES=3000 TAPMIG_FAULT_ROUNDS=8 \
 		/run/payload/vm-tests debug.list
 }
 
