@@ -20,6 +20,8 @@
 #include <linux/ptr_ring.h>
 #include <linux/rtnetlink.h>
 #include <linux/seq_file.h>
+#include <linux/tcp.h>
+#include <linux/udp.h>
 #include <net/gso.h>
 #include <net/net_namespace.h>
 #include <net/sock.h>
@@ -34,9 +36,6 @@
 
 /* vhost-net takes, and gives back, so many packets at most. */
 #define TAPMIG_VHOST_BATCH	64
-
-/* A TCP header with all its options. */
-#define TAPMIG_TCP_HEADER_MAX	60
 
 /* All queues of all holds, to refuse a second hold of a queue. */
 static DEFINE_HASHTABLE(tapmig_queues, 10);
@@ -1025,6 +1024,19 @@ static netdev_features_t tapmig_features(struct tapmig_queue *q,
 	return features | NETIF_F_HW_VLAN_CTAG_TX | NETIF_F_HW_VLAN_STAG_TX;
 }
 
+/* Length of the headers of a GSO packet, up to that of its transport. */
+static u32 tapmig_headers(const struct sk_buff *skb)
+{
+	u32 offset = skb_transport_offset(skb);
+	const struct tcphdr *th;
+	struct tcphdr _th;
+
+	if (!(skb_shinfo(skb)->gso_type & (SKB_GSO_TCPV4 | SKB_GSO_TCPV6)))
+		return offset + sizeof(struct udphdr);
+	th = skb_header_pointer(skb, offset, sizeof(_th), &_th);
+	return offset + (th ? __tcp_hdrlen(th) : sizeof(_th));
+}
+
 /*
  * As the stack does it before the device gets a packet, but what fails leaves
  * @skb as it was.
@@ -1043,8 +1055,11 @@ static int tapmig_adapt_skb(struct tapmig_queue *q, struct sk_buff *skb,
 		__vlan_hwaccel_push_inside(skb);
 	}
 	if (netif_needs_gso(skb, features)) {
-		/* The handlers do not tell what no memory was from nonsense. */
-		headers = skb_transport_offset(skb) + TAPMIG_TCP_HEADER_MAX;
+		/*
+		 * The handlers do not tell what no memory was from nonsense.
+		 * No more than they do: readers see how much is linear.
+		 */
+		headers = tapmig_headers(skb);
 		if (!pskb_may_pull(skb, min(headers, skb->len)))
 			return -ENOMEM;
 		*segs = __skb_gso_segment(skb, features, !q->is_tap);
