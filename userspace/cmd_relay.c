@@ -154,8 +154,7 @@ static void reap(struct relay *r)
 		any = true;
 	}
 	relay_holds_reap(r);
-	if (any && !r->quitting)
-		relay_pair(r);
+	r->pair_wanted |= any;
 }
 
 /* Work that needs no input. *timeout: until the next, in nanoseconds. */
@@ -170,6 +169,10 @@ static void work(struct relay *r, int64_t *timeout)
 			relay_connect(r);
 		next = r->retry_at;
 	}
+	if ((r->pair_wanted || now >= r->pair_at) && !r->quitting)
+		relay_pair(r);
+	if (r->pair_at < next)
+		next = r->pair_at;
 	TAILQ_FOREACH(c, &r->conns, link) {
 		if (!c->dead)
 			conn_timer(c, now, &next);
@@ -219,6 +222,12 @@ static int wait_and_serve(struct relay *r, int64_t timeout,
 		}
 	for (i = 0; i < count; i++, n += 2) {
 		c = conns[i];
+		/* Of two ends the other may be gone, with nothing to write. */
+		if (c->rfd != c->wfd && (fds[n + 1].revents & POLLERR)) {
+			relay_tell(r, "%s does not read any more", c->name);
+			conn_kill(c);
+			continue;
+		}
 		if (fds[n].revents || (c->tls && tls_pending(c->tls)))
 			conn_readable(c);
 		/* What was answered just now goes out at once. */
@@ -442,6 +451,7 @@ int cmd_relay(struct args *a)
 	const char *netns[RELAY_FILTERS_MAX];
 	unsigned int netns_count = 0;
 	struct relay r = {
+		.pair_at = NEVER,
 		.linger_ms = LINGER_MS,
 		.buffer = BUFFER,
 		.own_ns = -1,

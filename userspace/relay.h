@@ -34,6 +34,8 @@
 #define RELAY_TEXT_MAX		256
 #define RELAY_OFFERS_MAX	4096
 #define RELAY_CONNS_MAX		64
+/* One measure of the clock may have been held up by much else. */
+#define RELAY_PONGS		4
 
 enum relay_code {
 	RELAY_HELLO = 1,
@@ -129,6 +131,7 @@ struct relay_counts {
  * @begun: a transfer has begun and is not over
  * @served: one is over
  * @told: what it was refused for, so that it is said once
+ * @not_before: when it may be paired again, after a failure of ours
  * @before: of a standby: the hold at BEGIN
  * @instance: of a source: the relay that it was sent to last
  * @peer_handle: the standby there
@@ -152,6 +155,7 @@ struct relay_hold {
 	bool begun;
 	bool served;
 	char told[128];
+	int64_t not_before;
 	struct hold before;
 
 	uint8_t instance[RELAY_INSTANCE_LEN];
@@ -216,8 +220,8 @@ struct sample {
  * @peer_handle: hold of the peer
  *
  * Source:
- * @nl: socket of an export under way, or NULL
- * @ever: BEGIN was sent
+ * @nl: socket for exports, or NULL
+ * @reading: one is under way
  * @dirty: there may be more packets than the export has seen
  * @sync_wanted: the peer waits for a SYNC
  * @sync_after: send it when this export is done
@@ -227,6 +231,7 @@ struct sample {
  * @next: first packet to ask for
  * @last: last packet sent, 0: none
  * @highest: highest packet sent
+ * @last_ack: last packet acknowledged, in sending order
  * @synced: the standby is in step
  * @begin_at: when BEGIN may be sent
  * @linger_until: when late packets are not waited for any more
@@ -256,7 +261,7 @@ struct channel {
 	uint32_t peer_handle;
 
 	struct nl *nl;
-	bool ever;
+	bool reading;
 	bool dirty;
 	bool sync_wanted;
 	bool sync_after;
@@ -266,6 +271,7 @@ struct channel {
 	uint64_t next;
 	uint64_t last;
 	uint64_t highest;
+	uint64_t last_ack;
 	bool synced;
 	int64_t begin_at;
 	int64_t linger_until;
@@ -300,6 +306,7 @@ enum conn_state {
  * @rfd: read from here
  * @wfd: write to here; mostly the same
  * @tls: or NULL
+ * @shut: nothing will be written any more, the peer has to end it
  * @name: the peer's address, for messages
  * @in: reader
  * @w: makes blocks
@@ -310,11 +317,13 @@ enum conn_state {
  * @deadline: of connecting and HELLO, and of closing
  * @heard: when something came last
  * @pinged: when the last PING was sent, 0: it was answered
+ * @pongs: PONGs so far, as many as are needed at most
  * @best_rtt: shortest way there and back, 0: not known yet
  * @best_at: when that was
  * @clock_offset: the peer's clock less ours
  * @offers: holds of the peer
  * @channels: both ways
+ * @by_number: those opened by the peer, and by us, by their numbers
  * @opened: channels opened by us
  * @peer_opened: channels opened by the peer
  * @turn: whose export goes on
@@ -329,6 +338,7 @@ struct conn {
 	int rfd;
 	int wfd;
 	struct tls *tls;
+	bool shut;
 	char name[128];
 	struct capture in;
 	struct pcapng_writer w;
@@ -342,12 +352,14 @@ struct conn {
 	int64_t deadline;
 	int64_t heard;
 	int64_t pinged;
+	unsigned int pongs;
 	int64_t best_rtt;
 	int64_t best_at;
 	int64_t clock_offset;
 	struct offer_list offers;
 	unsigned int offer_count;
 	struct channel_list channels;
+	struct channel **by_number[2];
 	uint32_t opened;
 	uint32_t peer_opened;
 	struct channel *turn;
@@ -401,6 +413,8 @@ struct address {
  * @attempts: to connect
  * @conn_count: connections
  * @last_handle: given to a hold
+ * @pair_wanted: something has changed that pairs depend on
+ * @pair_at: when to look for pairs once more
  * @refused: the address may not be connected to
  * @quitting: connections are being closed
  * @over: holds that are over
@@ -439,6 +453,8 @@ struct relay {
 	unsigned int attempts;
 	unsigned int conn_count;
 	uint32_t last_handle;
+	bool pair_wanted;
+	int64_t pair_at;
 	bool refused;
 	bool quitting;
 	uint64_t over;
@@ -551,7 +567,7 @@ void relay_channel_close(struct channel *ch);
 /* A hold of ours has appeared, may have changed, or is gone (rh->gone). */
 void relay_hold_appeared(struct relay *r, struct relay_hold *rh);
 void relay_hold_changed(struct relay *r, struct relay_hold *rh);
-/* Join what can be joined. */
+/* Join what can be joined; from the main loop, when r->pair_wanted. */
 void relay_pair(struct relay *r);
 
 /* relay_source.c */

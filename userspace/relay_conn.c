@@ -22,7 +22,9 @@
 #define PING_NS		(2 * NSEC_PER_SEC)
 #define SILENCE_NS	(10 * NSEC_PER_SEC)
 /* Who does not read while messages pile up is given up too. */
-#define OUT_SLACK	(8UL << 20)
+#define OUT_SLACK	(2UL << 20)
+/* More is given back when all was written. */
+#define OUT_KEEP	(1UL << 20)
 #define RETRY_MIN_MS	100
 #define RETRY_MAX_MS	2000
 /* Bytes taken from one connection before others have their turn. */
@@ -261,6 +263,8 @@ void conn_free(struct conn *c)
 	pcapng_close(&c->w);
 	packet_batch_free(&c->batch);
 	free(c->reader);
+	free(c->by_number[0]);
+	free(c->by_number[1]);
 	free(c->out);
 	free(c);
 }
@@ -404,11 +408,19 @@ void conn_writable(struct conn *c)
 	}
 	c->out_start = 0;
 	c->out_end = 0;
-	if (c->state == CONN_CLOSING) {
-		if (c->tls)
-			tls_bye(c->tls);
-		conn_kill(c);
+	if (c->out_size > OUT_KEEP) {
+		free(c->out);
+		c->out = NULL;
+		c->out_size = 0;
 	}
+	if (c->state != CONN_CLOSING || c->shut)
+		return;
+	/* To close it before all was read could cost the peer our last words. */
+	c->shut = true;
+	if (c->tls)
+		tls_bye(c->tls);
+	if (shutdown(c->wfd, SHUT_WR))
+		conn_kill(c);
 }
 
 /* Everything whole that the reader has. */
@@ -537,7 +549,8 @@ short conn_write_events(const struct conn *c)
 		return POLLOUT;
 	if (c->state == CONN_HANDSHAKE)
 		return tls_wants_write(c->tls) ? POLLOUT : 0;
-	return conn_queued(c) || c->state == CONN_CLOSING ? POLLOUT : 0;
+	return conn_queued(c) || (c->state == CONN_CLOSING && !c->shut) ?
+	       POLLOUT : 0;
 }
 
 void conn_timer(struct conn *c, int64_t now, int64_t *next)
@@ -590,6 +603,7 @@ static int listen_unix(struct relay *r)
 {
 	struct sockaddr_un un = { .sun_family = AF_UNIX };
 	mode_t mask;
+	struct stat st;
 	int fd, ret;
 
 	strcpy(un.sun_path, r->addr.rest);
@@ -603,7 +617,8 @@ static int listen_unix(struct relay *r)
 		/* Left over by one that was killed, or in use. */
 		int probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-		if (probe >= 0 && connect(probe, (struct sockaddr *)&un,
+		if (probe >= 0 && !lstat(un.sun_path, &st) &&
+		    S_ISSOCK(st.st_mode) && connect(probe, (struct sockaddr *)&un,
 					  sizeof(un)) &&
 		    errno == ECONNREFUSED) {
 			unlink(un.sun_path);
@@ -671,8 +686,12 @@ static void set_nonblocking(int fd)
 static void start_stdio(struct relay *r)
 {
 	struct conn *c;
-	int in = dup(STDIN_FILENO);
+	int in = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3);
 
+	if (in < 0) {
+		err("standard input: %s", strerror(errno));
+		return;
+	}
 	set_nonblocking(in);
 	set_nonblocking(r->stdio);
 	c = conn_new(r, in, r->stdio, "peer");
@@ -701,6 +720,20 @@ int relay_listen(struct relay *r)
 	return ret;
 }
 
+/* Who has not even said HELLO must not keep others out. */
+static void make_room(struct relay *r)
+{
+	struct conn *c;
+
+	TAILQ_FOREACH(c, &r->conns, link) {
+		if (c->said_hello)
+			continue;
+		err("%s: closed before HELLO, for another connection", c->name);
+		conn_free(c);
+		return;
+	}
+}
+
 void relay_accept(struct relay *r)
 {
 	struct sockaddr_storage ss;
@@ -715,6 +748,8 @@ void relay_accept(struct relay *r)
 	if (fd < 0)
 		return;
 	peer_name(name, sizeof(name), (struct sockaddr *)&ss, len);
+	if (r->conn_count >= RELAY_CONNS_MAX)
+		make_room(r);
 	if (r->conn_count >= RELAY_CONNS_MAX) {
 		err("%s: refused: there are %u connections already", name,
 		    r->conn_count);
@@ -807,6 +842,7 @@ static void connect_unix(struct relay *r)
 
 static void connect_exec(struct relay *r)
 {
+	sigset_t none;
 	struct conn *c;
 	int fds[2];
 	pid_t pid;
@@ -817,6 +853,8 @@ static void connect_exec(struct relay *r)
 	}
 	pid = fork();
 	if (!pid) {
+		sigemptyset(&none);
+		sigprocmask(SIG_SETMASK, &none, NULL);
 		signal(SIGPIPE, SIG_DFL);
 		signal(SIGCHLD, SIG_DFL);
 		if (dup2(fds[1], STDIN_FILENO) < 0 ||

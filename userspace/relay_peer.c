@@ -6,8 +6,12 @@
 
 #include "relay.h"
 
-/* The clocks drift apart: a better measure may be a worse one later. */
+/*
+ * The clocks drift apart: after the first of these a measure that is not much
+ * worse takes the place of the best one, after the second any.
+ */
 #define CLOCK_NS	(60 * NSEC_PER_SEC)
+#define CLOCK_OLD_NS	(600 * NSEC_PER_SEC)
 
 static void offer_all(struct conn *c)
 {
@@ -66,7 +70,7 @@ void relay_peer_hello(struct conn *c, uint32_t version,
 
 void relay_peer_pong(struct conn *c, uint64_t echo, uint64_t time)
 {
-	int64_t now = relay_now(), rtt;
+	int64_t now = relay_now(), rtt, age;
 	struct channel *ch;
 
 	if (!c->pinged || echo != (uint64_t)c->pinged) {
@@ -74,12 +78,19 @@ void relay_peer_pong(struct conn *c, uint64_t echo, uint64_t time)
 		return;
 	}
 	rtt = now - c->pinged;
+	rtt = rtt ? rtt : 1;
 	c->pinged = 0;
-	if (c->best_rtt && rtt > c->best_rtt && now - c->best_at < CLOCK_NS)
+	age = now - c->best_at;
+	if (!c->best_rtt || rtt <= c->best_rtt || age > CLOCK_OLD_NS ||
+	    (age > CLOCK_NS && rtt <= 2 * c->best_rtt)) {
+		c->best_rtt = rtt;
+		c->best_at = now;
+		c->clock_offset = (int64_t)(time - (uint64_t)(now - rtt / 2));
+	}
+	if (c->pongs < RELAY_PONGS && ++c->pongs < RELAY_PONGS) {
+		relay_send_ping(c);
 		return;
-	c->best_rtt = rtt ? rtt : 1;
-	c->best_at = now;
-	c->clock_offset = (int64_t)(time - (uint64_t)(now - rtt / 2));
+	}
 	TAILQ_FOREACH(ch, &c->channels, link)
 		if (ch->waiting && ch->state == CHANNEL_OPENED)
 			standby_paired(ch);
@@ -112,6 +123,10 @@ void relay_peer_offer(struct conn *c, const struct offer *new)
 	struct channel *ch;
 
 	if (o) {
+		/* What pairing itself changes is no reason to try again. */
+		if (o->state != new->state || o->frozen_ns != new->frozen_ns ||
+		    ((o->flags ^ new->flags) & TAPMIG_HOLD_FLAGS_DETACHED))
+			o->refused = false;
 		if (strcmp(o->label, new->label)) {
 			conn_blame(c, "OFFER of hold %u with another label",
 				   new->handle);
@@ -123,7 +138,6 @@ void relay_peer_offer(struct conn *c, const struct offer *new)
 		o->max_packets = new->max_packets;
 		o->max_bytes = new->max_bytes;
 		o->frozen_ns = new->frozen_ns;
-		o->refused = false;
 		ch = channel_to(c, o->handle);
 		if (ch)
 			source_peer_changed(ch);
@@ -142,7 +156,7 @@ void relay_peer_offer(struct conn *c, const struct offer *new)
 		TAILQ_INSERT_TAIL(&c->offers, o, link);
 		c->offer_count++;
 	}
-	relay_pair(c->relay);
+	c->relay->pair_wanted = true;
 }
 
 void relay_peer_withdraw(struct conn *c, uint32_t handle)
@@ -162,17 +176,14 @@ void relay_peer_withdraw(struct conn *c, uint32_t handle)
 			other->refused = false;
 	free(o);
 	/* Its channel is ended by UNPAIR. */
-	relay_pair(c->relay);
+	c->relay->pair_wanted = true;
 }
 
 struct channel *relay_channel(struct conn *c, bool ours, uint32_t number)
 {
-	struct channel *ch;
-
-	TAILQ_FOREACH(ch, &c->channels, link)
-		if (ch->ours == ours && ch->number == number)
-			return ch;
-	return NULL;
+	if (number >= (ours ? c->opened : c->peer_opened))
+		return NULL;
+	return c->by_number[ours][number];
 }
 
 void relay_channel_close(struct channel *ch)
@@ -209,43 +220,51 @@ void relay_channel_refuse(struct channel *ch, const char *fmt, ...)
 	relay_channel_close(ch);
 }
 
-static struct channel *channel_new(struct conn *c, bool ours, uint32_t number,
+/* The next channel of one side. hold NULL: nothing is to be heard of it. */
+static struct channel *channel_new(struct conn *c, bool ours,
 				   struct relay_hold *rh, uint32_t peer)
 {
-	struct channel *ch = calloc(1, sizeof(*ch));
+	uint32_t *count = ours ? &c->opened : &c->peer_opened;
+	struct channel *ch = calloc(1, sizeof(*ch)), **all;
 
+	/* Powers of two: grown only when full. */
+	if (ch && !(*count & (*count - 1))) {
+		all = realloc(c->by_number[ours], sizeof(ch) *
+			      (*count ? *count * 2 : 1));
+		if (!all) {
+			free(ch);
+			ch = NULL;
+		} else {
+			c->by_number[ours] = all;
+		}
+	}
 	if (!ch) {
 		conn_close(c, "out of memory");
 		return NULL;
 	}
 	ch->conn = c;
 	ch->ours = ours;
-	ch->number = number;
+	ch->number = *count;
 	ch->hold = rh;
 	ch->peer_handle = peer;
 	ch->begin_at = NEVER;
 	ch->linger_until = NEVER;
 	ch->quiet_until = NEVER;
 	ch->more_at = NEVER;
-	rh->chan = ch;
+	ch->state = rh ? CHANNEL_OPENED : CHANNEL_CLOSED;
+	if (rh)
+		rh->chan = ch;
+	c->by_number[ours][(*count)++] = ch;
 	TAILQ_INSERT_TAIL(&c->channels, ch, link);
 	return ch;
 }
 
-/* A channel of the peer of which nothing is to be heard any more. */
-static void channel_never(struct conn *c, uint32_t number, const char *why)
+static void channel_never(struct conn *c, const char *why)
 {
-	struct channel *ch = calloc(1, sizeof(*ch));
+	struct channel *ch = channel_new(c, false, NULL, 0);
 
-	if (!ch) {
-		conn_close(c, "out of memory");
-		return;
-	}
-	ch->conn = c;
-	ch->number = number;
-	ch->state = CHANNEL_CLOSED;
-	TAILQ_INSERT_TAIL(&c->channels, ch, link);
-	relay_send_unpair(ch, why);
+	if (ch)
+		relay_send_unpair(ch, why);
 }
 
 void relay_peer_pair(struct conn *c, uint32_t number, uint32_t source,
@@ -267,10 +286,9 @@ void relay_peer_pair(struct conn *c, uint32_t number, uint32_t source,
 			   source);
 		return;
 	}
-	c->peer_opened++;
 	/* May have gone, or have changed, while PAIR was under way. */
 	if (!rh) {
-		channel_never(c, number, "the standby is gone");
+		channel_never(c, "the standby is gone");
 		return;
 	}
 	if (rh->h.role != TAPMIG_ROLE_STANDBY || !*o->label ||
@@ -282,7 +300,7 @@ void relay_peer_pair(struct conn *c, uint32_t number, uint32_t source,
 	if (rh->h.link_type != o->link_type) {
 		err("%s: %s: the source has frames of another kind (Ethernet, raw IP)",
 		    c->name, relay_hold_name(rh));
-		channel_never(c, number,
+		channel_never(c,
 			      "the standby has frames of another kind");
 		return;
 	}
@@ -293,21 +311,21 @@ void relay_peer_pair(struct conn *c, uint32_t number, uint32_t source,
 			 "there are several standby holds with this label");
 		err("%s: %s: %s: none is paired", c->name,
 		    relay_hold_name(rh), text);
-		channel_never(c, number, text);
+		channel_never(c, text);
 		return;
 	}
 	if (rh->chan) {
-		channel_never(c, number, "the standby is paired already");
+		channel_never(c, "the standby is paired already");
 		return;
 	}
-	ch = channel_new(c, false, number, rh, source);
+	ch = channel_new(c, false, rh, source);
 	if (!ch)
 		return;
 	if (relay_hold_set_peer(rh, true)) {
 		relay_channel_refuse(ch, "%s", rh->ns->nl.error);
 		return;
 	}
-	ch->waiting = !c->best_rtt;
+	ch->waiting = c->pongs < RELAY_PONGS;
 	if (!ch->waiting)
 		standby_paired(ch);
 }
@@ -346,7 +364,7 @@ void relay_peer_unpair(struct channel *ch, const char *text)
 		relay_hold_set_peer(rh, false);
 	}
 	relay_channel_close(ch);
-	relay_pair(r);
+	r->pair_wanted = true;
 }
 
 void relay_hold_appeared(struct relay *r, struct relay_hold *rh)
@@ -355,7 +373,7 @@ void relay_hold_appeared(struct relay *r, struct relay_hold *rh)
 	relay_tell(r, "%s: %s, %s", relay_hold_name(rh),
 		   role_names[rh->h.role], state_names[rh->h.state]);
 	offer_hold(r, rh, NULL);
-	relay_pair(r);
+	r->pair_wanted = true;
 }
 
 static bool changed(const struct relay_hold *rh)
@@ -391,7 +409,7 @@ void relay_hold_changed(struct relay *r, struct relay_hold *rh)
 		source_changed(ch);
 	else if (ch)
 		standby_changed(ch, &old);
-	relay_pair(r);
+	r->pair_wanted = true;
 }
 
 /* Say it once, until something changes. */
@@ -417,10 +435,9 @@ static void open_channel(struct relay_hold *rh, struct conn *c,
 		tell_once(rh, "the standby has frames of another kind (Ethernet, raw IP)");
 		return;
 	}
-	ch = channel_new(c, true, c->opened, rh, o->handle);
+	ch = channel_new(c, true, rh, o->handle);
 	if (!ch)
 		return;
-	c->opened++;
 	if (o->max_packets < rh->h.max_packets ||
 	    o->max_bytes < rh->h.max_bytes)
 		relay_tell(c->relay, "%s: the standby may hold less (%u packets, %llu bytes)",
@@ -473,8 +490,11 @@ static void pair_source(struct relay *r, struct relay_hold *rh)
 
 void relay_pair(struct relay *r)
 {
+	int64_t now = relay_now();
 	struct relay_hold *rh;
 
+	r->pair_wanted = false;
+	r->pair_at = NEVER;
 	TAILQ_FOREACH(rh, &r->holds, link) {
 		/* What has no name cannot be called by it. */
 		if (rh->gone || rh->chan || !*rh->h.label ||
@@ -484,6 +504,9 @@ void relay_pair(struct relay *r)
 		if (rh->moved_ns && rh->moved_ns == rh->h.frozen_ns &&
 		    rh->h.state != TAPMIG_STATE_ARMED)
 			continue;
-		pair_source(r, rh);
+		if (now >= rh->not_before)
+			pair_source(r, rh);
+		else if (rh->not_before < r->pair_at)
+			r->pair_at = rh->not_before;
 	}
 }

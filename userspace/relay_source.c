@@ -21,6 +21,8 @@
 #define FLOOD_SKEW_MS	10
 /* Without a late packet for so long, none is expected any more. */
 #define QUIET_NS	(500 * NSEC_PER_MSEC)
+/* After an export that has failed. */
+#define RETRY_NS	NSEC_PER_SEC
 /* Bytes read for one channel before others have their turn. */
 #define READ_TURN	(1UL << 20)
 
@@ -39,8 +41,10 @@ static bool has_room(const struct conn *c)
 	       conn_queued(c) < c->relay->buffer / 2;
 }
 
+/* What an export under way has still to say goes with its socket. */
 static void stop_reading(struct channel *ch)
 {
+	ch->reading = false;
 	if (!ch->nl)
 		return;
 	nl_close(ch->nl);
@@ -48,8 +52,23 @@ static void stop_reading(struct channel *ch)
 	ch->nl = NULL;
 }
 
+/* The hold is over, whatever became of its packets. */
+static void over(struct channel *ch, enum relay_end result)
+{
+	struct relay_hold *rh = ch->hold;
+	struct relay *r = ch->conn->relay;
+
+	rh->moved_ns = rh->sent_frozen_ns;
+	rh->counts.dropped = rh->h.dropped;
+	relay_summary(r, rh, result);
+}
+
 void source_close(struct channel *ch)
 {
+	/* Nobody is left to answer; there is nothing to do after it either. */
+	if (ch->hold && ch->state == CHANNEL_ENDING &&
+	    ch->end != RELAY_END_DONE)
+		over(ch, ch->end);
 	stop_reading(ch);
 	free(ch->samples);
 	ch->samples = NULL;
@@ -113,6 +132,7 @@ static void begin(struct channel *ch)
 	ch->next = rh->acked && !rh->odd ? rh->acked + 1 : 0;
 	ch->highest = rh->acked;
 	ch->last = rh->acked;
+	ch->last_ack = rh->acked;
 	ch->sample_count = 0;
 	ch->held = rh->h.held_packets;
 	ch->discarded = rh->h.discarded;
@@ -123,7 +143,6 @@ static void begin(struct channel *ch)
 	ch->sync_sent = false;
 	ch->end_wanted = false;
 	ch->dirty = true;
-	ch->ever = true;
 	rh->begun = true;
 	ch->state = CHANNEL_MOVING;
 	relay_send_begin(ch, relay_now() -
@@ -159,18 +178,6 @@ static void end(struct channel *ch, enum relay_end reason)
 	relay_send_end(ch, reason);
 }
 
-/* The hold is over, whatever became of its packets. */
-static void over(struct channel *ch, enum relay_end result)
-{
-	struct relay_hold *rh = ch->hold;
-	struct relay *r = ch->conn->relay;
-
-	rh->moved_ns = rh->sent_frozen_ns;
-	rh->counts.dropped = rh->h.dropped;
-	ch->state = CHANNEL_PAIRED;
-	relay_summary(r, rh, result);
-}
-
 void source_changed(struct channel *ch)
 {
 	struct relay_hold *rh = ch->hold;
@@ -183,10 +190,6 @@ void source_changed(struct channel *ch)
 			relay_channel_refuse(ch, "%s", "");
 		else if (ch->state == CHANNEL_PAIRED)
 			begin(ch);
-		return;
-	case CHANNEL_ENDING:
-		if (rh->gone && ch->end == RELAY_END_CANCELLED)
-			relay_channel_refuse(ch, "%s", "");
 		return;
 	case CHANNEL_MOVING:
 	case CHANNEL_FULL:
@@ -209,11 +212,6 @@ void source_changed(struct channel *ch)
 	else
 		reason = RELAY_END_CANCELLED;
 	end(ch, reason);
-	if (reason == RELAY_END_CANCELLED) {
-		over(ch, reason);
-		/* Frozen anew already? */
-		begin(ch);
-	}
 }
 
 /* When did the packets up to this number arrive, at the earliest. */
@@ -313,15 +311,18 @@ static int start_reading(struct channel *ch)
 			return -ENOMEM;
 		}
 	}
-	ch->nl = calloc(1, sizeof(*ch->nl));
 	if (!ch->nl) {
-		err("out of memory");
-		return -ENOMEM;
+		ch->nl = calloc(1, sizeof(*ch->nl));
+		if (!ch->nl) {
+			err("out of memory");
+			return -ENOMEM;
+		}
+		ret = relay_nl_open(ch->conn->relay, rh->ns, ch->nl);
+		if (ret)
+			return ret;
+		ch->nl->silent = true;
 	}
-	ret = relay_nl_open(ch->conn->relay, rh->ns, ch->nl);
-	if (ret)
-		return ret;
-	ch->nl->silent = true;
+	ch->reading = true;
 	ch->dirty = false;
 	ch->sync_after = ch->sync_wanted;
 	ch->end_after = ch->end_wanted;
@@ -338,7 +339,7 @@ static int start_reading(struct channel *ch)
 /* All that there was when the export began has been sent. */
 static void read_all(struct channel *ch)
 {
-	stop_reading(ch);
+	ch->reading = false;
 	if (ch->highest)
 		ch->next = ch->highest + 1;
 	if (ch->sync_after) {
@@ -350,6 +351,13 @@ static void read_all(struct channel *ch)
 		end(ch, RELAY_END_DONE);
 }
 
+/* It may work later: not before long, but not at once. */
+static void fail(struct channel *ch, const char *why)
+{
+	ch->hold->not_before = relay_now() + RETRY_NS;
+	relay_channel_refuse(ch, "%s", why);
+}
+
 /* One export, up to a turn; a frame that has begun is brought to its end. */
 static void read_turn(struct channel *ch)
 {
@@ -359,8 +367,8 @@ static void read_turn(struct channel *ch)
 	char error[NL_ERROR_SIZE];
 	int ret;
 
-	if (!ch->nl && start_reading(ch)) {
-		relay_channel_refuse(ch, "the source cannot export");
+	if (!ch->reading && start_reading(ch)) {
+		fail(ch, "the source cannot export");
 		return;
 	}
 	in = c->reader;
@@ -386,27 +394,23 @@ static void read_turn(struct channel *ch)
 		return;
 	}
 	err("%s: %s", relay_hold_name(ch->hold), error);
-	relay_channel_refuse(ch, "%s", error);
+	fail(ch, error);
 }
 
-/*
- * A message about a transfer. It may have been under way when that came to its
- * end here; then it is ignored.
- */
+/* A message about a transfer: all of them come before ENDED. */
 static bool in_transfer(struct channel *ch, const char *name)
 {
 	if (ch->state >= CHANNEL_MOVING)
 		return true;
-	if (!ch->ever)
-		conn_blame(ch->conn, "%s of channel %u, which has not begun",
-			   name, ch->number);
+	conn_blame(ch->conn, "%s of channel %u, which has not begun", name,
+		   ch->number);
 	return false;
 }
 
 static bool wants_turn(const struct channel *ch)
 {
 	return ch->ours && ch->state == CHANNEL_MOVING &&
-	       (ch->nl || ch->dirty || ch->sync_wanted);
+	       (ch->reading || ch->dirty || ch->sync_wanted);
 }
 
 bool source_busy(const struct conn *c)
@@ -452,6 +456,7 @@ void source_ack(struct channel *ch, uint64_t seq)
 	}
 	if (seq > rh->acked)
 		rh->acked = seq;
+	ch->last_ack = seq;
 	measure(ch, seq);
 }
 
@@ -528,38 +533,58 @@ void source_timer(struct channel *ch, int64_t now, int64_t *next)
 	ch->dirty = true;
 }
 
+/* The standby has all, for ever: the source's hold has served. */
+static enum relay_end release(struct channel *ch)
+{
+	struct relay_hold *rh = ch->hold;
+	struct nl *nl = &rh->ns->nl;
+
+	if (relay_hold_refresh(rh))
+		return RELAY_END_DONE;
+	/* Thawed in the last moment, and perhaps frozen anew: not ours. */
+	if ((rh->h.state != TAPMIG_STATE_FROZEN &&
+	     rh->h.state != TAPMIG_STATE_DEAD) ||
+	    rh->h.frozen_ns != rh->sent_frozen_ns)
+		return RELAY_END_CANCELLED;
+	if (ch->highest &&
+	    relay_hold_transfer(rh, TAPMIG_CMD_PACKET_COMMIT,
+				TAPMIG_A_TRANSFER_SEQ, ch->highest))
+		err("%s: %s", relay_hold_name(rh), nl->error);
+	if (!relay_hold_refresh(rh))
+		rh->counts.discarded = rh->h.held_packets;
+	rh->moved_ns = rh->sent_frozen_ns;
+	if (relay_hold_request(rh, TAPMIG_CMD_HOLD_DISCARD))
+		relay_tell(ch->conn->relay, "%s: %s", relay_hold_name(rh),
+			   nl->error);
+	return RELAY_END_DONE;
+}
+
 void source_ended(struct channel *ch, const uint64_t counts[8])
 {
 	struct relay_hold *rh = ch->hold;
 	struct relay_counts *n = &rh->counts;
-	uint64_t last = ch->highest;
+	enum relay_end result = ch->end;
 
-	if (ch->state != CHANNEL_ENDING || ch->end == RELAY_END_CANCELLED) {
+	if (ch->state != CHANNEL_ENDING) {
 		conn_blame(ch->conn, "ENDED of channel %u, which has not been ended",
 			   ch->number);
+		return;
+	}
+	if (result == RELAY_END_DONE && ch->last_ack != ch->last) {
+		conn_blame(ch->conn, "ENDED of channel %u without an ACK of packet %llu",
+			   ch->number, (unsigned long long)ch->last);
 		return;
 	}
 	n->resent += counts[1];
 	n->duplicates += counts[2];
 	n->refused += counts[7];
-	if (ch->end == RELAY_END_DONE && !rh->gone) {
-		if (relay_hold_refresh(rh))
-			goto out;
-		if (last && relay_hold_transfer(rh, TAPMIG_CMD_PACKET_COMMIT,
-						TAPMIG_A_TRANSFER_SEQ, last))
-			err("%s: %s", relay_hold_name(rh), rh->ns->nl.error);
-		/* What has come after the last look. */
-		if (!relay_hold_refresh(rh))
-			n->discarded = rh->h.held_packets;
-		rh->moved_ns = rh->sent_frozen_ns;
-		if (!rh->gone &&
-		    relay_hold_request(rh, TAPMIG_CMD_HOLD_DISCARD) &&
-		    !rh->gone)
-			relay_tell(ch->conn->relay, "%s: %s",
-				   relay_hold_name(rh), rh->ns->nl.error);
-	}
-out:
-	over(ch, ch->end);
-	/* The pair has served; both may be joined anew. */
-	relay_channel_refuse(ch, "%s", "");
+	if (result == RELAY_END_DONE)
+		result = release(ch);
+	over(ch, result);
+	ch->state = CHANNEL_PAIRED;
+	/* Given back: it may be frozen anew, and be, already. */
+	if (result == RELAY_END_CANCELLED && !rh->gone)
+		begin(ch);
+	else
+		relay_channel_refuse(ch, "%s", "");
 }

@@ -318,17 +318,15 @@ void standby_end(struct channel *ch, uint32_t reason)
 	relay_hold_refresh(rh);
 	rh->counts.duplicates = rh->h.flooded - rh->before.flooded;
 	rh->counts.dropped = rh->h.dropped - rh->before.dropped;
-	if (reason != RELAY_END_CANCELLED) {
-		counts[0] = rh->h.imported - rh->before.imported;
-		counts[1] = rh->h.resent - rh->before.resent;
-		counts[2] = rh->h.flooded - rh->before.flooded;
-		counts[3] = rh->h.late - rh->before.late;
-		counts[4] = rh->h.late_skipped - rh->before.late_skipped;
-		counts[5] = rh->h.own_address - rh->before.own_address;
-		counts[6] = rh->h.lost - rh->before.lost;
-		counts[7] = rh->counts.refused;
-		relay_send_ended(ch, counts);
-	}
+	counts[0] = rh->h.imported - rh->before.imported;
+	counts[1] = rh->h.resent - rh->before.resent;
+	counts[2] = rh->h.flooded - rh->before.flooded;
+	counts[3] = rh->h.late - rh->before.late;
+	counts[4] = rh->h.late_skipped - rh->before.late_skipped;
+	counts[5] = rh->h.own_address - rh->before.own_address;
+	counts[6] = rh->h.lost - rh->before.lost;
+	counts[7] = rh->counts.refused;
+	relay_send_ended(ch, counts);
 	relay_summary(r, rh, reason);
 }
 
