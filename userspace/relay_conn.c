@@ -599,11 +599,32 @@ void conn_timer(struct conn *c, int64_t now, int64_t *next)
 
 /* --- where they come from ------------------------------------------------- */
 
+/* Is it a socket of one that was killed, rather than one in use. */
+static bool is_left_over(const struct sockaddr_un *un)
+{
+	struct stat st;
+	bool refused;
+	int fd;
+
+	if (lstat(un->sun_path, &st) || !S_ISSOCK(st.st_mode))
+		goto in_use;
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return false;
+	refused = connect(fd, (const struct sockaddr *)un, sizeof(*un)) &&
+		  errno == ECONNREFUSED;
+	close(fd);
+	if (refused)
+		return true;
+in_use:
+	errno = EADDRINUSE;
+	return false;
+}
+
 static int listen_unix(struct relay *r)
 {
 	struct sockaddr_un un = { .sun_family = AF_UNIX };
 	mode_t mask;
-	struct stat st;
 	int fd, ret;
 
 	strcpy(un.sun_path, r->addr.rest);
@@ -613,21 +634,9 @@ static int listen_unix(struct relay *r)
 	/* Tenants' data goes through it. */
 	mask = umask(0177);
 	ret = bind(fd, (struct sockaddr *)&un, sizeof(un));
-	if (ret && errno == EADDRINUSE) {
-		/* Left over by one that was killed, or in use. */
-		int probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-		if (probe >= 0 && !lstat(un.sun_path, &st) &&
-		    S_ISSOCK(st.st_mode) && connect(probe, (struct sockaddr *)&un,
-					  sizeof(un)) &&
-		    errno == ECONNREFUSED) {
-			unlink(un.sun_path);
-			ret = bind(fd, (struct sockaddr *)&un, sizeof(un));
-		} else {
-			errno = EADDRINUSE;
-		}
-		if (probe >= 0)
-			close(probe);
+	if (ret && errno == EADDRINUSE && is_left_over(&un)) {
+		unlink(un.sun_path);
+		ret = bind(fd, (struct sockaddr *)&un, sizeof(un));
 	}
 	umask(mask);
 	if (ret || listen(fd, RELAY_CONNS_MAX))
