@@ -415,7 +415,7 @@ void conn_writable(struct conn *c)
 	}
 	if (c->state != CONN_CLOSING || c->shut)
 		return;
-	/* To close it before all was read could cost the peer our last words. */
+	/* Closed with something unread, it could lose our last words. */
 	c->shut = true;
 	if (c->tls)
 		tls_bye(c->tls);
