@@ -106,9 +106,39 @@ group_core()
 	list_in_vms core.list 900
 }
 
+# relay NAME SERIES TIMEOUT [ARG…]: the tests of the relay on one kernel.
+relay()
+{
+	local name=$1 k=$2 timeout=$3
+	shift 3
+
+	stream "$name" "$VM_DIR/run.sh" --kernel "$k" \
+		--module "$BUILD/kmod-$k/tapmig.ko" \
+		--payload "$BUILD/relay/payload" --out "$OUT/$name" \
+		--timeout "$timeout" -- ./in-vm.sh check.py "$@"
+}
+
+# relay_pair NAME SOURCE DESTINATION: the same between two kernels.
+relay_pair()
+{
+	BUILD=$BUILD stream "$1" "$TOP_DIR/selftests/relay/pair.sh" "$2" "$3" \
+		"$BUILD/relay/payload" "$OUT/$1"
+}
+
+group_relay()
+{
+	built relay-build tool relay-payload kmod-6.1 kmod-7.3 || return 0
+	relay relay-7.3 7.3 600
+	relay_pair relay-pair 6.1 7.3
+}
+
 group_long()
 {
 	list_in_vms long.list 7200
+	built relay-build tool relay-payload kmod-6.1 kmod-7.3 || return 0
+	relay relay-6.1 6.1 1200
+	relay relay-long 7.3 1200 long
+	relay_pair relay-pair-back 7.3 6.1
 }
 
 # A kernel that looks for errors, ten times slower. One report must not keep
@@ -123,6 +153,7 @@ group_debug()
 		--timeout 1800 --append "panic_on_warn=0 acpi=noirq" -- \
 		env KERNEL_SERIES=debug TAPMIG_THAWS=15 \
 		TAPMIG_EVENT_FRAMES=3000 TAPMIG_FAULT_ROUNDS=8 \
+		TAPMIG_FLOW_FRAMES=100 \
 		/run/payload/vm-tests debug.list
 }
 
