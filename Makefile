@@ -68,6 +68,10 @@ tests: deps-test ## the selftests
 payload: tool tests
 	@$(VM)/payload.sh "$(BUILD)" "$(BUILD)/payload"
 
+relay-payload: tool ## what the tests of the relay need in the VM
+	@$(MAKE) -C selftests/relay OUT="$(BUILD)/relay"
+	@selftests/relay/payload.sh "$(BUILD)" "$(BUILD)/relay/payload"
+
 ynl-regen: deps-test ## generated netlink code from uapi/netlink/tapmig.yaml
 	@selftests/static/ynl-regen.sh
 
@@ -126,8 +130,9 @@ check-static: ## builds without a warning, sparse, checkpatch, rules
 check-dkms: ## dkms add, build, install; the result in the VM
 check-vm: ## the VM runner: what must fail does
 check-debug: deps-debug ## selftests on a kernel built to find errors
+check-relay: ## the relay: migrations, faults, hostile peers, two kernels
 check-long: ## what takes too long for every change
-check-core check-debug check-dkms check-long check-static check-tool check-vm: deps-build deps-test
+check-core check-debug check-dkms check-long check-relay check-static check-tool check-vm: deps-build deps-test
 	@$(VM)/check.sh $(@:check-%=%)
 
 bench: deps-build deps-bench kmod-7.3 ## costs, as ratios; build/bench.json
@@ -158,7 +163,7 @@ help: ## this list
 		}' $(firstword $(MAKEFILE_LIST))
 	@echo; . $(VM)/lib.sh; echo "The cache is in $$CACHE"
 
-.PHONY: all module tool kmods $(SERIES:%=kmod-%) kmod-debug tests payload ynl-regen \
+.PHONY: all module tool kmods $(SERIES:%=kmod-%) kmod-debug tests payload relay-payload ynl-regen \
 	install uninstall modules_install demo check check-core check-dkms \
-	check-long check-static check-tool check-vm bench deps deps-build deps-test \
+	check-long check-relay check-static check-tool check-vm bench deps deps-build deps-test \
 	deps-debug deps-bench clean distclean help

@@ -6,11 +6,18 @@ import time
 import traceback
 
 CASES = []
+LONG = []
 ROWS = []
 
 
 def case(function):
     CASES.append(function)
+    return function
+
+
+def long_case(function):
+    """For check-long."""
+    LONG.append(function)
     return function
 
 
@@ -24,8 +31,12 @@ def row(fault, counts, **more):
 
 
 def main(names):
-    """The cases of these names, or all; the exit status."""
-    chosen = [c for c in CASES if not names or c.__name__ in names]
+    """The cases of these names, "long", or all others; the exit status."""
+    chosen = [c for c in CASES + LONG if c.__name__ in names]
+    if not names:
+        chosen = CASES
+    elif names == ["long"]:
+        chosen = LONG
     failed = 0
     print(f"KTAP version 1\n1..{len(chosen)}", flush=True)
     for n, c in enumerate(chosen, 1):

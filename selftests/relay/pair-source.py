@@ -14,7 +14,7 @@ from rig import Move, expect, run, wait_for
 
 PEER = "10.9.1.2"
 REMOTE = (os.path.join(rig.HERE, "remote.py"), PEER, "9000")
-STOPPED = 6000
+STOPPED = 4500
 # What a slow machine can deliver, and more than four rings take.
 RATE = 2500
 FLOWS = ("u:64", "u:200", "u:512", "u:700", "u:1400", "g:2", "g:8", "g:40",
@@ -50,12 +50,12 @@ def kernels():
 
 @case
 def stock_kernels_lose():
-    with Move(flows=FLOWS, rate=RATE, queues=(4, 4), calm=True) as m:
+    with Move(flows=FLOWS, rate=RATE, queues=(4, 4)) as m:
         m.source_up(hold=False)
         m.standby_up(hold=False)
         m.a.ask("stop")
         m.sender.frames(STOPPED)
-        m.announce(m.b)
+        m.redirect()
         m.sender.frames(2 * len(FLOWS))
         m.b.ask("run")
         m.sender.frames(500)
@@ -65,8 +65,8 @@ def stock_kernels_lose():
 
 
 def migrate(m, fault):
-    m.source_up()
-    m.standby_up()
+    m.source_up(max_bytes=300 << 20)
+    m.standby_up(max_bytes=300 << 20)
     relays(m)
     m.paired()
     m.stop()
@@ -85,14 +85,14 @@ def migrate(m, fault):
 
 @case
 def relay_moves_all_between_kernels():
-    with Move(flows=FLOWS, rate=RATE, queues=(4, 4), calm=True) as m:
+    with Move(flows=FLOWS, rate=RATE, queues=(4, 4)) as m:
         migrate(m, "none")
 
 
 @case
 def clocks_differ_by_hours():
     run(*REMOTE, "date", "-s", "5 hours")
-    with Move(flows=FLOWS, rate=RATE, queues=(4, 4), calm=True) as m:
+    with Move(flows=FLOWS, rate=RATE, queues=(4, 4)) as m:
         migrate(m, "clock of the destination ahead by 5 hours")
 
 

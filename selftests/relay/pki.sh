@@ -42,3 +42,7 @@ authority()
 
 authority "${1:?}" 'test authority'
 authority "$1/other" 'another authority'
+# Trusts both authorities, comes with a certificate of the other one.
+mkdir -p "$1/mixed"
+cat "$1/ca-cert.pem" "$1/other/ca-cert.pem" >"$1/mixed/ca-cert.pem"
+cp "$1"/other/client-* "$1/mixed/"

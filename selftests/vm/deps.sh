@@ -16,7 +16,7 @@ shopt -s inherit_errexit
 
 build=(gcc kmod libc6-dev libgnutls28-dev libmnl-dev make)
 test=(
-	busybox-static cpio git gnutls-bin groff-base perl python3
+	busybox-static cpio git gnutls-bin groff-base openssl perl python3
 	python3-jsonschema python3-yaml qemu-system-x86 seabios shellcheck
 	squashfs-tools tcpdump tshark util-linux xz-utils
 )
