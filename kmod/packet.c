@@ -122,7 +122,7 @@ struct tapmig_pkt *tapmig_pkt_init(void *ring_entry)
 		xdpf = tun_ptr_to_xdp(ring_entry);
 		truesize = xdpf->frame_sz;
 		/* What follows the descriptor up to the metadata is free. */
-		if (xdpf->headroom >= sizeof(*p)) {
+		if (xdpf->headroom >= sizeof(*p) + xdpf->metasize) {
 			p = (struct tapmig_pkt *)(xdpf + 1);
 		} else {
 			p = kmalloc_obj(*p, GFP_ATOMIC | __GFP_NOWARN);

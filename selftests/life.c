@@ -878,6 +878,7 @@ TEST_F(life, nothing_is_touched_of_a_queue_that_was_closed)
 	link_txqlen(n.name, ENTRIES);
 	tx = tx_open(n.tx_ifindex, TX_BYPASS);
 	for (k = 0; k < 3; k++) {
+		link_txqlen(self->n.name, ENTRIES);
 		leave_backlog(_metadata, &self->n, self->tx, 300);
 		leave_backlog(_metadata, &n, tx, 300);
 		if (k == 1)
