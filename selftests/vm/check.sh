@@ -121,8 +121,8 @@ relay()
 # relay_pair NAME SOURCE DESTINATION: the same between two kernels.
 relay_pair()
 {
-	BUILD=$BUILD stream "$1" "$TOP_DIR/selftests/relay/pair.sh" "$2" "$3" \
-		"$BUILD/relay/payload" "$OUT/$1"
+	stream "$1" env BUILD="$BUILD" "$TOP_DIR/selftests/relay/pair.sh" \
+		"$2" "$3" "$BUILD/relay/payload" "$OUT/$1"
 }
 
 group_relay()
