@@ -122,16 +122,18 @@ kernel_doc()
 	! grep -iE 'warning|error' <<<"$out"
 }
 
-# The first line, or the second one after #!.
+# The first line, or the second one after #!; of a patch, what git leaves out.
 spdx()
 {
-	local f n=0
+	local f n=0 lines
 
 	while read -r f; do
+		lines=2
 		case $f in
 		COPYING|*.md|*.json|*.list|*/settings) continue ;;
+		*.patch) lines=100 ;;
 		esac
-		head -n 2 "$f" | grep -aq 'SPDX-License-Identifier: ' || {
+		head -n "$lines" "$f" | grep -aq '^[^+-]*SPDX-License-Identifier: ' || {
 			echo "$f: no licence"
 			n=$((n + 1))
 		}

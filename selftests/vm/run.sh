@@ -205,7 +205,8 @@ qemu=(
 	"${disks[@]}"
 )
 [ -z "$netdev" ] || qemu+=(
-	-netdev "$netdev,id=net0" -device virtio-net-pci,netdev=net0,romfile=
+	-netdev "$netdev,id=net0"
+	-device "virtio-net-pci,netdev=net0,romfile="
 )
 
 boot()
