@@ -284,6 +284,7 @@ def thawed_source_ends_with_reason_2():
         t.a.ask("thaw")
         t.a.ask("run")
         expect(peer.until("END") == (channel, 2), "END")
+        peer.send(message("ENDED", channel, *[0] * 9))
         t.a.ask("wait-got", t.held)
         # The channel stays: the next freeze begins a new transfer.
         t.a.ask("stop")
@@ -424,6 +425,7 @@ def cancelled_import_is_freed_and_can_begin_again():
             peer.until("ACK", where=lambda v: v[2] == FIRST + 49)
             t.b.wait("pending_imports", "=", 50)
             peer.send(message("END", 0, 2))
+            peer.until("ENDED")
             t.b.wait("pending_imports", "=", 0)
             t.b.wait("state", "=", "frozen")
         expect(not t.b.info()["delivered"], "delivered")
