@@ -72,6 +72,9 @@ relay-payload: tool ## what the tests of the relay need in the VM
 	@$(MAKE) -C selftests/relay OUT="$(BUILD)/relay"
 	@selftests/relay/payload.sh "$(BUILD)" "$(BUILD)/relay/payload"
 
+migration-rig: tool ## the guest that migrates in the tests, and its client
+	@$(MAKE) -C selftests/migration OUT="$(BUILD)/migration"
+
 ynl-regen: deps-test ## generated netlink code from uapi/netlink/tapmig.yaml
 	@selftests/static/ynl-regen.sh
 
@@ -130,9 +133,10 @@ check-static: ## builds without a warning, sparse, checkpatch, rules
 check-dkms: ## dkms add, build, install; the result in the VM
 check-vm: ## the VM runner: what must fail does
 check-debug: deps-debug ## selftests on a kernel built to find errors
+check-migration: deps-debug deps-migration ## a guest in QEMU migrates under traffic
 check-relay: ## the relay: migrations, faults, hostile peers, two kernels
 check-long: ## what takes too long for every change
-check-core check-debug check-dkms check-long check-relay check-static check-tool check-vm: deps-build deps-test
+check-core check-debug check-dkms check-long check-migration check-relay check-static check-tool check-vm: deps-build deps-test
 	@$(VM)/check.sh $(@:check-%=%)
 
 bench: deps-build deps-bench kmod-7.3 ## costs, as ratios; build/bench.json
@@ -143,7 +147,7 @@ bench: deps-build deps-bench kmod-7.3 ## costs, as ratios; build/bench.json
 ##@ Housekeeping
 
 deps: deps-build deps-test ## install missing packages (apt)
-deps-build deps-test deps-debug deps-bench:
+deps-build deps-test deps-debug deps-migration deps-bench:
 	@$(VM)/deps.sh $(@:deps-%=%)
 
 clean: ## remove build/
@@ -163,7 +167,9 @@ help: ## this list
 		}' $(firstword $(MAKEFILE_LIST))
 	@echo; . $(VM)/lib.sh; echo "The cache is in $$CACHE"
 
-.PHONY: all module tool kmods $(SERIES:%=kmod-%) kmod-debug tests payload relay-payload ynl-regen \
-	install uninstall modules_install demo check check-core check-dkms \
-	check-long check-relay check-static check-tool check-vm bench deps deps-build deps-test \
-	deps-debug deps-bench clean distclean help
+.PHONY: all module tool kmods $(SERIES:%=kmod-%) kmod-debug tests payload \
+	relay-payload migration-rig ynl-regen install uninstall modules_install \
+	demo check check-core check-debug check-dkms check-long \
+	check-migration check-relay check-static check-tool check-vm bench \
+	deps deps-build deps-test deps-debug deps-migration deps-bench clean \
+	distclean help

@@ -132,6 +132,12 @@ group_relay()
 	relay_pair relay-pair 6.1 7.3
 }
 
+group_migration()
+{
+	built migration-build kmod-6.1 migration-rig || return 0
+	stream migration "$TOP_DIR/selftests/migration/migration.sh"
+}
+
 group_long()
 {
 	list_in_vms long.list 7200

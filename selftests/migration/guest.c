@@ -1,0 +1,316 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The guest's only program. Counts every number of every flow, echoes what
+ * asks for it, takes streams and tells their sums. The kernel answers pings.
+ * A number is lost if it never arrived. Each arrival is one of: received (the
+ * first of its number), reordered too if below the highest number of its flow,
+ * or duplicated (any further one).
+ */
+#include <endian.h>
+#include <errno.h>
+#include <poll.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <arpa/inet.h>
+#include <linux/ethtool.h>
+#include <linux/sockios.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <sys/ioctl.h>
+#include <sys/reboot.h>
+#include <sys/socket.h>
+
+#include "rig.h"
+
+#define STREAMS		8
+#define RECEIVE_BUFFER	(4 << 20)
+
+struct flow {
+	struct counts counts;
+	int64_t highest;
+	uint8_t seen[MAX_SEQ / 8];
+};
+
+/**
+ * struct net - what is counted of one network
+ * @run: the run that is counted
+ * @flows: its flows
+ */
+struct net {
+	uint32_t run;
+	struct flow flows[FLOWS];
+};
+
+/**
+ * struct stream - a connection
+ * @fd: -1 if there is none
+ * @bytes: received so far
+ * @sum: fnv() of them
+ */
+struct stream {
+	int fd;
+	uint64_t bytes;
+	uint64_t sum;
+};
+
+static const char * const addresses[NETS] = { "192.0.2.2", "198.51.100.2" };
+static struct net nets[NETS];
+static struct stream streams[STREAMS];
+
+/* There is nobody to return to: the kernel panics, which ends QEMU. */
+static void check(bool ok, const char *what)
+{
+	if (ok)
+		return;
+	printf("guest: %s: %s\n", what, strerror(errno));
+	exit(1);
+}
+
+static void set_address(struct sockaddr *sa, const char *text)
+{
+	struct sockaddr_in *in = (void *)sa;
+
+	in->sin_family = AF_INET;
+	inet_pton(AF_INET, text, &in->sin_addr);
+}
+
+/* As many queues as the card has. */
+static void set_channels(int fd, struct ifreq *ifr)
+{
+	struct ethtool_channels ch = { .cmd = ETHTOOL_GCHANNELS };
+
+	ifr->ifr_data = (void *)&ch;
+	check(!ioctl(fd, SIOCETHTOOL, ifr), "ETHTOOL_GCHANNELS");
+	if (ch.combined_count != ch.max_combined) {
+		ch.cmd = ETHTOOL_SCHANNELS;
+		ch.combined_count = ch.max_combined;
+		check(!ioctl(fd, SIOCETHTOOL, ifr), "ETHTOOL_SCHANNELS");
+	}
+	printf("guest: %s: %u queues\n", ifr->ifr_name, ch.combined_count);
+}
+
+static void bring_up(int fd, int n)
+{
+	struct ifreq ifr = { .ifr_name = "" };
+
+	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "eth%d", n);
+	set_channels(fd, &ifr);
+	set_address(&ifr.ifr_addr, addresses[n]);
+	check(!ioctl(fd, SIOCSIFADDR, &ifr), "SIOCSIFADDR");
+	ifr.ifr_flags = IFF_UP | IFF_RUNNING;
+	check(!ioctl(fd, SIOCSIFFLAGS, &ifr), "SIOCSIFFLAGS");
+}
+
+static int open_socket(int type, int port)
+{
+	struct sockaddr_in addr = {
+		.sin_family = AF_INET,
+		.sin_port = htons(port),
+	};
+	int fd, on = 1, size = RECEIVE_BUFFER;
+
+	fd = socket(AF_INET, type, 0);
+	check(fd >= 0, "socket");
+	check(!setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)),
+	      "SO_REUSEADDR");
+	if (type == SOCK_DGRAM)
+		check(!setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size,
+				  sizeof(size)), "SO_RCVBUFFORCE");
+	check(!bind(fd, (struct sockaddr *)&addr, sizeof(addr)), "bind");
+	return fd;
+}
+
+static void join_groups(int fd)
+{
+	struct ip_mreq m;
+	int n;
+
+	inet_pton(AF_INET, GROUP_ADDR, &m.imr_multiaddr);
+	for (n = 0; n < NETS; n++) {
+		inet_pton(AF_INET, addresses[n], &m.imr_interface);
+		check(!setsockopt(fd, IPPROTO_IP, IP_ADD_MEMBERSHIP, &m,
+				  sizeof(m)), "IP_ADD_MEMBERSHIP");
+	}
+}
+
+static void count(struct flow *f, uint32_t seq)
+{
+	uint8_t *byte = &f->seen[seq / 8], bit = 1 << (seq % 8);
+
+	if (*byte & bit) {
+		f->counts.duplicated++;
+		return;
+	}
+	*byte |= bit;
+	f->counts.received++;
+	if (seq < f->highest)
+		f->counts.reordered++;
+	else
+		f->highest = seq;
+}
+
+/*
+ * Echoes come from another port than the probes went to. Otherwise the TAP
+ * would steer a flow to the queue that its last echo came from, at once, while
+ * there are frames of it in another queue: these would be overtaken, on every
+ * kernel, migration or not.
+ */
+static void echo(int fd, struct sockaddr_in *to, const struct probe *p)
+{
+	to->sin_port = htons(ntohl(p->echo_port));
+	sendto(fd, p, sizeof(*p), 0, (struct sockaddr *)to, sizeof(*to));
+}
+
+static void take_probes(int fd, int echo_fd)
+{
+	struct sockaddr_in from;
+	struct probe p;
+	socklen_t len;
+	struct net *n;
+	ssize_t got;
+
+	for (;;) {
+		len = sizeof(from);
+		got = recvfrom(fd, &p, sizeof(p), MSG_DONTWAIT,
+			       (struct sockaddr *)&from, &len);
+		if (got < 0)
+			return;
+		if (got != sizeof(p) || p.magic != htonl(PROBE_MAGIC) ||
+		    ntohl(p.net) >= NETS || ntohl(p.flow) >= FLOWS ||
+		    ntohl(p.seq) >= MAX_SEQ)
+			continue;
+		n = &nets[ntohl(p.net)];
+		if (ntohl(p.run) != n->run)
+			continue;
+		if (ntohl(p.flags) & PROBE_END)
+			n->flows[ntohl(p.flow)].counts.ended = 1;
+		else
+			count(&n->flows[ntohl(p.flow)], ntohl(p.seq));
+		if (ntohl(p.flags) & PROBE_ECHO)
+			echo(echo_fd, &from, &p);
+	}
+}
+
+static void begin(struct net *n, uint32_t run)
+{
+	int i;
+
+	if (n->run == run)
+		return;
+	memset(n, 0, sizeof(*n));
+	n->run = run;
+	for (i = 0; i < FLOWS; i++)
+		n->flows[i].highest = -1;
+}
+
+static void answer(int fd)
+{
+	struct sockaddr_in from;
+	struct report r;
+	socklen_t len = sizeof(from);
+	struct counts *c;
+	struct net *n;
+	int i;
+
+	if (recvfrom(fd, &r.head, sizeof(r.head), MSG_DONTWAIT,
+		     (struct sockaddr *)&from, &len) != sizeof(r.head) ||
+	    r.head.magic != htonl(CONTROL_MAGIC) || ntohl(r.head.net) >= NETS)
+		return;
+	n = &nets[ntohl(r.head.net)];
+	if (ntohl(r.head.what) == CONTROL_BEGIN)
+		begin(n, ntohl(r.head.run));
+	r.head.run = htonl(n->run);
+	for (i = 0; i < FLOWS; i++) {
+		c = &n->flows[i].counts;
+		r.flows[i].received = htonl(c->received);
+		r.flows[i].duplicated = htonl(c->duplicated);
+		r.flows[i].reordered = htonl(c->reordered);
+		r.flows[i].ended = htonl(c->ended);
+	}
+	sendto(fd, &r, sizeof(r), 0, (struct sockaddr *)&from, len);
+}
+
+static void take_connection(int listener)
+{
+	int i, fd = accept(listener, NULL, NULL);
+
+	if (fd < 0)
+		return;
+	for (i = 0; i < STREAMS; i++) {
+		if (streams[i].fd >= 0)
+			continue;
+		streams[i].fd = fd;
+		streams[i].bytes = 0;
+		streams[i].sum = FNV_START;
+		return;
+	}
+	close(fd);
+}
+
+static void take_stream(struct stream *s)
+{
+	static uint8_t buf[16384];
+	struct digest d;
+	ssize_t got;
+
+	got = recv(s->fd, buf, sizeof(buf), MSG_DONTWAIT);
+	if (got < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (got > 0) {
+		s->bytes += got;
+		s->sum = fnv(s->sum, buf, got);
+		return;
+	}
+	if (!got) {
+		d.bytes = htobe64(s->bytes);
+		d.sum = htobe64(s->sum);
+		send(s->fd, &d, sizeof(d), MSG_NOSIGNAL);
+	}
+	close(s->fd);
+	s->fd = -1;
+}
+
+int main(void)
+{
+	struct pollfd p[3 + STREAMS];
+	int i, n, echo_fd;
+
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	n = socket(AF_INET, SOCK_DGRAM, 0);
+	check(n >= 0, "socket");
+	for (i = 0; i < NETS; i++)
+		bring_up(n, i);
+	close(n);
+	p[0].fd = open_socket(SOCK_DGRAM, PROBE_PORT);
+	join_groups(p[0].fd);
+	p[1].fd = open_socket(SOCK_DGRAM, CONTROL_PORT);
+	echo_fd = open_socket(SOCK_DGRAM, ECHO_PORT);
+	p[2].fd = open_socket(SOCK_STREAM, STREAM_PORT);
+	check(!listen(p[2].fd, STREAMS), "listen");
+	for (i = 0; i < STREAMS; i++)
+		streams[i].fd = -1;
+	puts("guest: ready");
+
+	for (;;) {
+		for (i = 0; i < 3 + STREAMS; i++) {
+			p[i].events = POLLIN;
+			if (i >= 3)
+				p[i].fd = streams[i - 3].fd;
+		}
+		if (poll(p, 3 + STREAMS, -1) < 0)
+			continue;
+		if (p[0].revents)
+			take_probes(p[0].fd, echo_fd);
+		if (p[1].revents)
+			answer(p[1].fd);
+		for (i = 0; i < STREAMS; i++)
+			if (p[3 + i].fd >= 0 && p[3 + i].revents)
+				take_stream(&streams[i]);
+		if (p[2].revents)
+			take_connection(p[2].fd);
+	}
+}

@@ -1,0 +1,490 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-only
+"""A guest migrates between two hosts, over and over, under traffic.
+
+    migration.py [ROW...]
+
+Runs in the VM, prints KTAP: for each row a case for each of the guest's
+network cards. One boot of the guest serves all rows. What was counted goes to
+/run/out/migration.json.
+"""
+
+import json
+import os
+import re
+import sys
+import time
+
+import rig
+from qmp import Failure
+from rig import HOST_ADDRESS, KINDS, NETS, other, tapmig
+
+OUT = "/run/out"
+PORT = 4444
+# Frames that are sent before, during and after the stop, in each network.
+BEFORE, STOPPED, AFTER = 20, 80, 60
+# A guest that has booted already; where to leave one.
+STATE = "./guest-state"
+SAVE_STATE = os.environ.get("SAVE_STATE")
+LABEL = f"{rig.UUID}/net%d"
+
+
+class Rows:
+    def __init__(self):
+        self.guest = rig.Guest("./qemu/qemu-system-x86_64")
+        self.traffic = None
+        self.qemu = None
+        self.hold = None
+        self.port = PORT
+        self.case = 0
+        self.failed = 0
+        self.results = {}
+        self.start = time.monotonic()
+        self.others = []
+        self.relays = None
+
+    def say(self, text):
+        print(f"# {time.monotonic() - self.start:6.1f} s  {text}", flush=True)
+
+    # The guest's way between the hosts
+
+    def boot(self, hold):
+        """Start the guest on host A."""
+        self.say(f"the guest boots, migration-hold={hold}")
+        self.qemu = self.guest.boot("hostA", hold, STATE)
+        self.hold = hold
+        if SAVE_STATE and hold in (None, "off"):
+            self.qemu.save(SAVE_STATE)
+        if not self.traffic:
+            self.traffic = rig.Traffic()
+
+    def destination(self, hold, host=None, fds=None, extra=()):
+        """A QEMU that waits for the guest."""
+        host = host or other(self.qemu.host)
+        q = self.guest.start(host, hold=hold, fds=fds, extra=extra)
+        self.others.append(q)
+        self.say(f"{q.name} waits on {host}")
+        return q
+
+    def start_relays(self, destination):
+        self.port += 1
+        self.relays = rig.Relays(self.qemu.host, destination, self.port)
+
+    def end_relays(self, wait=False):
+        if not self.relays:
+            return
+        try:
+            if wait:
+                for line in self.relays.results():
+                    print(f"#   relay: {line}")
+        finally:
+            self.relays.end()
+            self.relays = None
+
+    def connect(self, q, *capabilities):
+        """Begin to migrate to it."""
+        source = self.qemu
+        self.port += 1
+        uri = f"tcp:{HOST_ADDRESS[q.host]}:{self.port}"
+        source.capabilities("pause-before-switchover", *capabilities,
+                            off=["postcopy-ram"] if not capabilities else [])
+        q.capabilities(*capabilities)
+        q.command("migrate-incoming", uri=uri)
+        source.events.clear()
+        source.command("migrate", uri=uri)
+
+    def reach_stop(self):
+        """The guest is stopped; how many frames were sent just before."""
+        bad = ("failed", "cancelled")
+        self.qemu.wait("MIGRATION", "active", bad=bad)
+        if self.postcopy:
+            self.qemu.command("migrate-start-postcopy")
+        before = self.traffic.wait(1)
+        self.qemu.wait("MIGRATION", "pre-switchover", bad=bad)
+        self.say(f"the guest is stopped, {before} frames")
+        return before
+
+    def go_on(self):
+        self.qemu.command("migrate-continue", state="pre-switchover")
+
+    def arrived(self, q, hold):
+        """The guest is there: its old QEMU ends."""
+        for end in self.qemu, q:
+            end.wait_migration("completed")
+        self.say("the migration is complete")
+        self.qemu.quit()
+        self.others.remove(q)
+        self.qemu, self.hold = q, hold
+
+    def move(self, hold):
+        """Without traffic, to a QEMU with that property."""
+        self.say(f"the guest moves to a QEMU with migration-hold="
+                 f"{hold}")
+        q = self.destination(hold)
+        self.postcopy = False
+        self.connect(q)
+        self.qemu.wait("MIGRATION", "pre-switchover",
+                       bad=("failed", "completed"))
+        self.go_on()
+        q.wait("RESUME")
+        self.arrived(q, hold)
+
+    def give_up(self):
+        """After a row that has failed half-way."""
+        for q in [*self.others, self.qemu]:
+            if q:
+                q.kill()
+        self.others = []
+        self.qemu = None
+        self.end_relays()
+        if self.traffic:
+            self.traffic.end()
+            self.traffic = None
+        for host in rig.HOSTS:
+            try:
+                for h in rig.holds(host):
+                    tapmig(host, "discard", "id", str(h["id"]))
+            except Failure as e:
+                self.say(str(e))
+
+    # Verdicts
+
+    def counts(self, name, results):
+        for net, r in zip(NETS, results):
+            text = f"{name}, {net['name']}:"
+            for kind in KINDS:
+                c = r[kind]
+                text += (f" {kind} {c['sent']} sent {c['lost']} lost "
+                         f"{c['duplicated']} twice {c['reordered']} late;")
+            text += (f" echo {r['echo']['lost']}/{r['echo']['sent']} lost;"
+                     f" ping {r['ping']['lost']}/{r['ping']['sent']} lost;"
+                     f" stream {r['stream']['bytes']} B "
+                     f"{'intact' if r['stream']['intact'] else 'DAMAGED'};"
+                     f" longest gap {r['longest_gap_ms']} ms")
+            print(f"# {text}")
+            for flow, (sent, *bad) in enumerate(r["flows"]):
+                if r["reported"] and any(bad):
+                    print(f"#   flow {flow}: {sent} sent, {bad[0]} lost, "
+                          f"{bad[1]} twice, {bad[2]} late")
+
+    def verdict(self, name, net, complaints):
+        self.case += 1
+        text = f"{self.case} {name}, {NETS[net]['name']}"
+        for c in complaints:
+            print(f"# {c}")
+        if complaints:
+            self.failed += 1
+        print(f"{'not ok' if complaints else 'ok'} {text}", flush=True)
+
+    def row(self, name, source_hold, function):
+        """Run it; verdicts for all networks."""
+        before = time.monotonic()
+        complaints = [[] for _ in NETS]
+        self.postcopy = False
+        self.judge = whole
+        try:
+            if not self.qemu:
+                self.boot(source_hold)
+            elif self.hold != source_hold:
+                self.move(source_hold)
+            self.say(f"{name}: the guest is on {self.qemu.host}")
+            self.traffic.begin()
+            self.traffic.wait(BEFORE)
+            results = None
+            try:
+                complaints = function(self)
+            finally:
+                results = self.traffic.stop()
+                self.say("all has arrived")
+            self.results[name] = results
+            self.counts(name, results)
+            for n, r in enumerate(results):
+                complaints[n] += self.judge(n, r)
+        except Failure as e:
+            for c in complaints:
+                c.append(str(e))
+            self.give_up()
+        for n in range(len(NETS)):
+            self.verdict(name, n, complaints[n])
+        self.say(f"{name}: took {time.monotonic() - before:.1f} s")
+        with open(f"{OUT}/migration.json", "w") as f:
+            json.dump(self.results, f, indent=1)
+
+
+LOST_OR_TWICE = re.compile(
+    "(unicast|broadcast|multicast): [0-9]+ (lost|duplicated)|(echo|ping):")
+
+
+def total(r, what):
+    return sum(r[kind][what] for kind in KINDS)
+
+
+def whole(n, r):
+    """What is wrong, where nothing may be lost, doubled, reordered."""
+    bad = []
+    if not r["reported"]:
+        return ["the guest does not answer"]
+    if not r["ended"]:
+        bad.append("not all flows came to their end")
+    for kind in KINDS:
+        for what in ("lost", "duplicated", "reordered"):
+            if r[kind][what]:
+                bad.append(f"{kind}: {r[kind][what]} {what}")
+    if not r["stream"]["intact"]:
+        bad.append("the stream is not intact")
+    for what in ("echo", "ping"):
+        if r[what]["lost"]:
+            bad.append(f"{what}: {r[what]['lost']} not answered")
+    return bad
+
+
+def must_lose(n, r):
+    """What is wrong, where the stock kernel must have shown its loss."""
+    if not r["reported"]:
+        return ["the guest does not answer"]
+    return [] if r["unicast"]["lost"] else \
+        ["nothing was lost: nothing is shown"]
+
+
+def but_one_frame_a_queue(n, r):
+    """
+    QEMU by itself reads a frame of each queue that nobody else reads: that of
+    the source is lost, that of the destination may be a second copy.
+    """
+    allowed = NETS[n]["queues"]
+    bad = [w for w in whole(n, r) if not LOST_OR_TWICE.match(w)]
+    for what in "lost", "duplicated":
+        count = total(r, what)
+        if count > allowed:
+            bad.append(f"{count} {what}, not more than {allowed} are QEMU's")
+    return bad
+
+
+# Rows
+
+def nothing():
+    return [[] for _ in NETS]
+
+
+def all_queues(rows, host):
+    """What is wrong: frames must be held at all queues of each card."""
+    complaints = nothing()
+    for n, net in enumerate(NETS):
+        queues = rig.held_queues(host, n)
+        rows.say(f"{net['name']}: frames are held at queues {sorted(queues)}")
+        if queues != set(range(net["queues"])):
+            complaints[n].append(f"only queues {sorted(queues)} hold frames")
+    return complaints
+
+
+def ordinary(rows, hold, relay=True, extra=()):
+    """A migration with a long stop."""
+    complaints = nothing()
+    source = rows.qemu
+    if hold == "on" and relay:
+        rows.start_relays(other(source.host))
+    q = rows.destination(hold, extra=extra)
+    rows.connect(q, *["postcopy-ram"] if rows.postcopy else [])
+    before = rows.reach_stop()
+    rows.traffic.wait(STOPPED)
+    if hold == "on":
+        complaints = all_queues(rows, source.host)
+    rows.go_on()
+    if "-S" in extra:
+        source.wait_migration("completed")
+        rows.say("complete, but it does not run yet")
+        rows.traffic.wait(STOPPED)
+        q.command("cont")
+    q.wait("RESUME")
+    rows.say(f"it runs on {q.host}")
+    after = rows.traffic.wait(AFTER)
+    rows.stopped_frames = [b - a for a, b in zip(before, after)]
+    rows.arrived(q, hold)
+    rows.end_relays(wait=True)
+    return complaints
+
+
+def baseline_precopy(rows):
+    rows.judge = must_lose
+    return ordinary(rows, "off")
+
+
+def baseline_postcopy(rows):
+    rows.judge = must_lose
+    rows.postcopy = True
+    return ordinary(rows, "off")
+
+
+def precopy(rows):
+    return ordinary(rows, "on")
+
+
+def postcopy(rows):
+    rows.postcopy = True
+    return ordinary(rows, "on")
+
+
+def started_later(rows):
+    """-S: the management lets it run seconds after the migration."""
+    return ordinary(rows, "on", extra=["-S"])
+
+
+def relay_absent(rows):
+    """Not worse than stock: lost is what came while nobody could read."""
+    rows.judge = at_most_stopped(rows)
+    return ordinary(rows, "on", relay=False)
+
+
+def at_most_stopped(rows):
+    def judge(n, r):
+        if not r["reported"]:
+            return ["the guest does not answer"]
+        if total(r, "lost") > rows.stopped_frames[n]:
+            return [f"{total(r, 'lost')} lost, of {rows.stopped_frames[n]}"
+                    " that were sent meanwhile"]
+        return []
+    return judge
+
+
+def back_at_the_source(rows, q):
+    """The guest runs where it was; the other QEMU is of no use any more."""
+    rows.qemu.wait("RESUME")
+    rows.say("it runs on, where it was")
+    q.kill()
+    rows.others.remove(q)
+    rows.traffic.wait(AFTER)
+    rows.end_relays()
+
+
+def cancel(rows):
+    """In the middle of the switchover."""
+    rows.start_relays(other(rows.qemu.host))
+    q = rows.destination("on")
+    rows.connect(q)
+    rows.reach_stop()
+    rows.traffic.wait(STOPPED)
+    complaints = all_queues(rows, rows.qemu.host)
+    rows.qemu.events.clear()
+    rows.qemu.command("migrate_cancel")
+    back_at_the_source(rows, q)
+    return complaints
+
+
+def destination_dies(rows):
+    """Before the guest runs there."""
+    rows.start_relays(other(rows.qemu.host))
+    q = rows.destination("on")
+    rows.connect(q)
+    rows.reach_stop()
+    rows.traffic.wait(STOPPED)
+    complaints = all_queues(rows, rows.qemu.host)
+    rows.qemu.events.clear()
+    q.kill()
+    rows.go_on()
+    back_at_the_source(rows, q)
+    return complaints
+
+
+def paused(rows):
+    """The user had paused the guest before."""
+    source = rows.qemu
+    source.command("stop")
+    rows.traffic.wait(STOPPED // 2)
+    rows.start_relays(other(source.host))
+    q = rows.destination("on")
+    rows.connect(q)
+    rows.reach_stop()
+    rows.traffic.wait(STOPPED // 2)
+    complaints = all_queues(rows, source.host)
+    rows.go_on()
+    source.wait_migration("completed")
+    q.wait_migration("completed")
+    rows.traffic.wait(STOPPED // 2)
+    q.command("cont")
+    q.wait("RESUME")
+    rows.say(f"it runs on {q.host}")
+    rows.traffic.wait(AFTER)
+    rows.arrived(q, "on")
+    rows.end_relays(wait=True)
+    return complaints
+
+
+def local(rows):
+    """To another QEMU on the same host, with the same queues."""
+    source = rows.qemu
+    fds = [rig.tap_queues(source.pid, f"tap{n}") for n in range(len(NETS))]
+    q = rows.destination("local", host=source.host, fds=fds)
+    for fd in [fd for net in fds for fd in net]:
+        os.close(fd)
+    rows.connect(q)
+    rows.reach_stop()
+    rows.traffic.wait(STOPPED)
+    rows.go_on()
+    q.wait("RESUME")
+    rows.say("it runs in the other QEMU")
+    rows.traffic.wait(AFTER)
+    rows.arrived(q, "local")
+    return nothing()
+
+
+def unpatched(rows):
+    """Holds made by the tool, by somebody who watches the monitor."""
+    rows.judge = but_one_frame_a_queue
+    source = rows.qemu.host
+    q = rows.destination("off")
+    for n in range(len(NETS)):
+        tapmig(q.host, "freeze", "dev", f"tap{n}", "role", "standby", "label",
+               LABEL % n)
+    rows.connect(q)
+    rows.reach_stop()
+    for n in range(len(NETS)):
+        tapmig(source, "freeze", "dev", f"tap{n}", "label", LABEL % n)
+    frozen = time.monotonic()
+    rows.traffic.wait(STOPPED)
+    rows.go_on()
+    # The guest has been announced, and its queues are empty.
+    q.wait("RESUME")
+    rows.say(f"it runs on {q.host}")
+    for n in range(len(NETS)):
+        path = f"{rig.RUN}/tap{n}.pcapng"
+        tapmig(source, "export", "dev", f"tap{n}", "force", path)
+        age = int((time.monotonic() - frozen) * 1000)
+        tapmig(q.host, "import", "dev", f"tap{n}", "age-ms", str(age), path)
+        tapmig(q.host, "thaw", "dev", f"tap{n}", "wait")
+        tapmig(source, "discard", "dev", f"tap{n}")
+    rows.traffic.wait(AFTER)
+    rows.arrived(q, "off")
+    return nothing()
+
+
+ROWS = {
+    "baseline-precopy": ("off", baseline_precopy),
+    "baseline-postcopy": ("off", baseline_postcopy),
+    "unpatched": ("off", unpatched),
+    "precopy": ("on", precopy),
+    "postcopy": ("on", postcopy),
+    "cancel": ("on", cancel),
+    "destination-dies": ("on", destination_dies),
+    "started-later": ("on", started_later),
+    "paused": ("on", paused),
+    "relay-absent": ("on", relay_absent),
+    "local": ("on", local),
+}
+
+
+def main():
+    wanted = sys.argv[1:] or list(ROWS)
+    print("KTAP version 1")
+    print(f"1..{len(wanted) * len(NETS)}", flush=True)
+    rig.topology()
+    rows = Rows()
+    for name in wanted:
+        hold, function = ROWS[name]
+        rows.row(name, hold, function)
+    if rows.qemu:
+        rows.qemu.quit()
+    return 1 if rows.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

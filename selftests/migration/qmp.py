@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A QEMU, and the monitor to speak to it."""
+
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import time
+
+TIMEOUT = 120
+
+
+class Failure(Exception):
+    """What was waited for did not happen."""
+
+
+class Monitor:
+    """One connection to the monitor; keeps the events that come."""
+
+    def __init__(self, path, process):
+        self.process = process
+        self.events = []
+        self.buffer = b""
+        end = time.monotonic() + TIMEOUT
+        while True:
+            self.socket = socket.socket(socket.AF_UNIX)
+            try:
+                self.socket.connect(path)
+                break
+            except OSError:
+                self.socket.close()
+                if process.poll() is not None:
+                    raise Failure(f"QEMU ended: {process.returncode}")
+                if time.monotonic() > end:
+                    raise Failure("QEMU has no monitor")
+                # Its socket appears without notice.
+                select.select([], [], [], 0.05)
+        self.read_message()
+        self.command("qmp_capabilities")
+
+    def read_message(self):
+        end = time.monotonic() + TIMEOUT
+        while b"\n" not in self.buffer:
+            left = end - time.monotonic()
+            if left <= 0 or not select.select([self.socket], [], [], left)[0]:
+                raise Failure("the monitor is silent")
+            try:
+                data = self.socket.recv(65536)
+            except ConnectionResetError:
+                data = b""
+            if not data:
+                raise Failure("QEMU has gone")
+            self.buffer += data
+        line, self.buffer = self.buffer.split(b"\n", 1)
+        return json.loads(line)
+
+    def command(self, name, **arguments):
+        arguments = {k.replace("_", "-"): v for k, v in arguments.items()}
+        try:
+            self.socket.sendall(json.dumps(
+                {"execute": name, "arguments": arguments}).encode())
+        except BrokenPipeError as e:
+            raise Failure(f"{name}: QEMU has gone") from e
+        while True:
+            message = self.read_message()
+            if "event" in message:
+                self.events.append(message)
+            elif "error" in message:
+                raise Failure(f"{name}: {message['error']['desc']}")
+            elif "return" in message:
+                return message["return"]
+
+    def wait(self, name, *wanted, bad=()):
+        """The next event NAME, of MIGRATION one of the wanted states."""
+        while True:
+            while self.events:
+                event = self.events.pop(0)
+                if event["event"] != name:
+                    continue
+                status = event.get("data", {}).get("status")
+                if status in bad:
+                    raise Failure(f"migration: {status} instead of {wanted}")
+                if not wanted or status in wanted:
+                    return event
+            message = self.read_message()
+            if "event" in message:
+                self.events.append(message)
+
+
+class Qemu:
+    """A QEMU process in the network namespace of a host."""
+
+    count = 0
+
+    def __init__(self, host, program, arguments, workdir, fds=()):
+        Qemu.count += 1
+        self.host = host
+        self.name = f"qemu{Qemu.count}"
+        self.serial = f"{workdir}/{self.name}.serial"
+        self.log = f"{workdir}/{self.name}.log"
+        path = f"{workdir}/{self.name}.qmp"
+        self.hook_path = f"{workdir}/{self.name}.hook"
+        command = ["ip", "netns", "exec", host, *program, *arguments,
+                   "-serial", f"file:{self.serial}",
+                   "-qmp", f"unix:{path},server=on,wait=off",
+                   "-qmp", f"unix:{self.hook_path},server=on,wait=off"]
+        with open(self.log, "w") as log:
+            log.write(" ".join(command) + "\n")
+            log.flush()
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                pass_fds=fds)
+        try:
+            self.monitor = Monitor(path, self.process)
+        except Failure as e:
+            self.kill()
+            with open(self.log) as log:
+                raise Failure(f"{e}: {log.read()}")
+        self.command = self.monitor.command
+        self.wait = self.monitor.wait
+        self.events = self.monitor.events
+
+    @property
+    def pid(self):
+        """ip netns exec executes the program: it is the same process."""
+        return self.process.pid
+
+    def wait_serial(self, text):
+        end = time.monotonic() + TIMEOUT
+        while True:
+            try:
+                with open(self.serial, errors="replace") as f:
+                    said = f.read()
+            except FileNotFoundError:
+                said = ""
+            if text in said:
+                return
+            if self.process.poll() is not None or time.monotonic() > end:
+                raise Failure(f"the guest did not say '{text}': {said}")
+            select.select([], [], [], 0.2)
+
+    def capabilities(self, *on, off=()):
+        self.command("migrate-set-capabilities", capabilities=[
+            {"capability": c, "state": True} for c in ("events", *on)] + [
+            {"capability": c, "state": False} for c in off])
+
+    def wait_migration(self, wanted):
+        """Whether or not it has been told by an event."""
+        end = time.monotonic() + TIMEOUT
+        while True:
+            status = self.command("query-migrate").get("status")
+            if status == wanted:
+                return
+            if status in ("failed", "cancelled", "completed") or \
+               time.monotonic() > end:
+                raise Failure(f"migration: {status} instead of {wanted}")
+            select.select([], [], [], 0.02)
+
+    def save(self, path):
+        """Write the running guest to a file."""
+        self.command("migrate", uri=f"exec:cat >{path}.new")
+        self.wait("MIGRATION", "completed", bad=("failed",))
+        while True:
+            try:
+                # Its completion is told before it is complete.
+                self.command("cont")
+                break
+            except Failure as e:
+                if "finalized" not in str(e):
+                    raise
+                select.select([], [], [], 0.05)
+        os.rename(f"{path}.new", path)
+
+    def quit(self):
+        try:
+            self.command("quit")
+        except (Failure, OSError):
+            pass
+        self.ended()
+
+    def kill(self):
+        if self.process.poll() is None:
+            os.kill(self.process.pid, signal.SIGKILL)
+        self.ended()
+
+    def ended(self):
+        try:
+            self.process.wait(TIMEOUT)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise Failure(f"{self.name} does not end")

@@ -1,0 +1,303 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Networks, hosts, clients, and the guest that moves between the hosts."""
+
+import ctypes
+import json
+import os
+import select
+import signal
+import subprocess
+import time
+
+from qmp import Failure, Qemu, TIMEOUT
+
+RUN = os.environ.get("TAPMIG_RUN", "/run/rig")
+HOSTS = ("hostA", "hostB")
+HOST_ADDRESS = {"hostA": "203.0.113.1", "hostB": "203.0.113.2"}
+UUID = "1b4e28ba-2fa1-11d2-883f-0016d3cca427"
+RATE = 40
+# A multi-queue card with vhost-net, and one that QEMU serves by itself.
+NETS = (
+    {"queues": 4, "vhost": True, "mac": "02:00:00:00:01:02",
+     "net": "192.0.2", "name": "vhost=on queues=4"},
+    {"queues": 1, "vhost": False, "mac": "02:00:00:00:02:02",
+     "net": "198.51.100", "name": "vhost=off queues=1"},
+)
+KINDS = ("unicast", "broadcast", "multicast")
+
+
+def run(*command, **kwargs):
+    done = subprocess.run(command, stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          check=False, **kwargs)
+    if done.returncode:
+        raise Failure(f"{' '.join(command)}: {done.stderr.decode().strip()}")
+    return done.stdout
+
+
+def ip(netns, *arguments):
+    return run("ip", "-n", netns, *arguments)
+
+
+def bridge(netns, name):
+    ip(netns, "link", "add", name, "type", "bridge", "forward_delay", "0",
+       "mcast_snooping", "0")
+    ip(netns, "link", "set", name, "up")
+
+
+def namespace(name):
+    run("ip", "netns", "add", name)
+    # Nothing on the wires but what the rig sends.
+    run("ip", "netns", "exec", name, "sysctl", "-qw",
+        "net.ipv6.conf.all.disable_ipv6=1",
+        "net.ipv6.conf.default.disable_ipv6=1")
+    ip(name, "link", "set", "lo", "up")
+
+
+def host_bridges(host):
+    """The bridges of a host, with its TAPs; the uplinks are there."""
+    for n, net in enumerate(NETS):
+        bridge(host, f"br{n}")
+        ip(host, "link", "set", f"uplink{n}", "master", f"br{n}", "up")
+        queues = ["multi_queue"] if net["queues"] > 1 else []
+        ip(host, "tuntap", "add", f"tap{n}", "mode", "tap", "vnet_hdr",
+           *queues)
+        ip(host, "link", "set", f"tap{n}", "master", f"br{n}", "up")
+
+
+def client_address(n, device):
+    net = NETS[n]
+    ip("client", "link", "set", device, "up")
+    ip("client", "addr", "add", f"{net['net']}.1/24", "broadcast", "+",
+       "dev", device)
+    ip("client", "neigh", "add", f"{net['net']}.2", "lladdr", net["mac"],
+       "nud", "permanent", "dev", device)
+
+
+def topology():
+    """Both hosts, the switch and the client in one kernel."""
+    os.makedirs(RUN, exist_ok=True)
+    for name in ("client", "switch", *HOSTS):
+        namespace(name)
+    ip("hostA", "link", "add", "mig", "type", "veth",
+       "peer", "name", "mig", "netns", "hostB")
+    for n in range(len(NETS)):
+        bridge("switch", f"sw{n}")
+        for name in ("client", *HOSTS):
+            ip("switch", "link", "add", f"{name}{n}", "type", "veth",
+               "peer", "name", f"uplink{n}", "netns", name)
+            ip("switch", "link", "set", f"{name}{n}", "master", f"sw{n}",
+               "up")
+        client_address(n, f"uplink{n}")
+    for host in HOSTS:
+        ip(host, "link", "set", "mig", "up")
+        ip(host, "addr", "add", f"{HOST_ADDRESS[host]}/24", "dev", "mig")
+        host_bridges(host)
+
+
+class Client:
+    """The traffic of one network."""
+
+    def __init__(self, n):
+        self.net = n
+        self.process = subprocess.Popen(
+            ["ip", "netns", "exec", "client", "./client", str(n), str(RATE)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    def tell(self, command):
+        try:
+            self.process.stdin.write(f"{command}\n".encode())
+            self.process.stdin.flush()
+        except BrokenPipeError as e:
+            raise Failure("the client has ended") from e
+
+    def line(self):
+        if not select.select([self.process.stdout], [], [], TIMEOUT)[0]:
+            raise Failure("the client is silent")
+        line = self.process.stdout.readline().decode()
+        if not line:
+            raise Failure("the client has ended")
+        return line.rstrip()
+
+
+class Traffic:
+    """The clients of all networks, together."""
+
+    def __init__(self):
+        self.clients = [Client(n) for n in range(len(NETS))]
+        self.run = 0
+
+    def all(self, command):
+        for c in self.clients:
+            c.tell(command)
+        return [c.line() for c in self.clients]
+
+    def begin(self):
+        self.run += 1
+        self.all(f"begin {self.run}")
+
+    def wait(self, frames):
+        """Until so many more were sent; how many that are, in each."""
+        return [int(line.split()[1]) for line in self.all(f"wait {frames}")]
+
+    def stop(self):
+        return [json.loads(line) for line in self.all("stop")]
+
+    def end(self):
+        for c in self.clients:
+            stop_process(c.process)
+
+
+class Guest:
+    """Command lines of the QEMUs that the guest is in."""
+
+    def __init__(self, qemu):
+        self.program = [qemu]
+        # Without the property, as every other QEMU.
+        self.can_hold = not os.environ.get("STOCK_QEMU")
+
+    def arguments(self, incoming=False, hold=None, extra=(), fds=None):
+        a = ["-machine", "pc", "-accel", "tcg,tb-size=64", "-cpu", "qemu64",
+             "-smp", "2", "-m", "64", "-nodefaults", "-no-user-config",
+             "-display", "none", "-uuid", UUID, "-kernel", "guest-vmlinuz",
+             "-initrd", "guest-initrd", "-append",
+             "console=ttyS0 quiet panic=-1 tsc=reliable no_timer_check"]
+        if incoming:
+            a += ["-incoming", "defer"]
+        for n, net in enumerate(NETS):
+            dev = f"tap,id=net{n}"
+            if fds:
+                dev += f",fds={':'.join(map(str, fds[n]))}" \
+                    if len(fds[n]) > 1 else f",fd={fds[n][0]}"
+            else:
+                dev += f",ifname=tap{n},script=no,downscript=no"
+                if net["queues"] > 1:
+                    dev += f",queues={net['queues']}"
+            dev += f",vhost={'on' if net['vhost'] else 'off'}"
+            if hold and self.can_hold:
+                dev += f",migration-hold={hold}"
+            card = f"virtio-net-pci,netdev=net{n},mac={net['mac']}"
+            card += f",addr={4 + n},romfile="
+            if net["queues"] > 1:
+                card += f",mq=on,vectors={2 * net['queues'] + 2}"
+            a += ["-netdev", dev, "-device", card]
+        return [*a, *extra]
+
+    def boot(self, host, hold, state):
+        """Start the guest, or bring it back from a file."""
+        if not os.path.exists(state):
+            q = self.start(host, incoming=False, hold=hold)
+            q.wait_serial("guest: ready")
+            return q
+        q = self.start(host, hold=hold)
+        q.command("migrate-incoming", uri=f"exec:cat {state}")
+        q.wait("RESUME")
+        return q
+
+    def start(self, host, incoming=True, fds=None, **kwargs):
+        q = Qemu(host, self.program,
+                 self.arguments(incoming, fds=fds, **kwargs), RUN,
+                 fds=[fd for net in fds or () for fd in net])
+        q.capabilities()
+        return q
+
+
+def other(host):
+    return HOSTS[1 - HOSTS.index(host)]
+
+
+def stop_process(process):
+    if process.poll() is None:
+        os.kill(process.pid, signal.SIGTERM)
+    try:
+        process.wait(TIMEOUT)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        raise Failure(f"{process.args} does not end")
+
+
+def tapmig(host, *arguments):
+    return run("tapmig", "-n", host, *arguments)
+
+
+def holds(host):
+    """What there is of holds on a host."""
+    said = json.loads(tapmig(host, "-j", "-s", "show") or "[]")
+    return said if isinstance(said, list) else said.get("holds", [said])
+
+
+def wait_until(what, condition):
+    """Of what has no event to wait for."""
+    end = time.monotonic() + TIMEOUT
+    while not condition():
+        if time.monotonic() > end:
+            raise Failure(f"{what}: not after {TIMEOUT} s")
+        select.select([], [], [], 0.05)
+
+
+class Relays:
+    """A relay on each host, for one migration."""
+
+    def __init__(self, source, destination, port):
+        self.processes = []
+        uri = f"tcp:{HOST_ADDRESS[destination]}:{port}"
+        for host, way in ((destination, "--listen"), (source, "--connect")):
+            with open(f"{RUN}/relay-{port}-{host}.log", "w") as log:
+                self.processes.append(subprocess.Popen(
+                    ["ip", "netns", "exec", host, "tapmig", "relay", way, uri,
+                     "--insecure", "--verbose", "--label", f"{UUID}/*"],
+                    stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                    stderr=log, bufsize=0))
+
+    def results(self, count=len(NETS)):
+        """What the relays say of each hold when it is over."""
+        # Unbuffered: select() sees every line that was not read.
+        lines = []
+        for p in self.processes:
+            for _ in range(count):
+                if not select.select([p.stdout], [], [], TIMEOUT)[0]:
+                    raise Failure("a relay does not come to its end")
+                line = p.stdout.readline().decode()
+                if not line:
+                    raise Failure("a relay has ended")
+                lines.append(line.rstrip())
+        return lines
+
+    def end(self):
+        for p in self.processes:
+            stop_process(p)
+            p.stdout.close()
+
+
+def held_queues(host, n):
+    """Queues at which the frames of a frozen hold have arrived."""
+    path = f"{RUN}/held.pcapng"
+    tapmig(host, "export", "label", f"{UUID}/net{n}", "force", path)
+    said = json.loads(run("tapmig", "-j", "-s", "import", "check", path))
+    if isinstance(said, list):
+        said = said[0]
+    return {p["queue"] for p in said["list"]}
+
+
+def tap_queues(pid, ifname):
+    """The queues that a process has open, as file descriptors of ours."""
+    taken = []
+    pidfd = os.pidfd_open(pid)
+    try:
+        for fd in sorted(map(int, os.listdir(f"/proc/{pid}/fd"))):
+            with open(f"/proc/{pid}/fdinfo/{fd}") as f:
+                if f"iff:\t{ifname}\n" in f.read():
+                    taken.append(pidfd_getfd(pidfd, fd))
+    finally:
+        os.close(pidfd)
+    return taken
+
+
+def pidfd_getfd(pidfd, fd):
+    number = 438
+    libc = ctypes.CDLL(None, use_errno=True)
+    ours = libc.syscall(number, pidfd, fd, 0)
+    if ours < 0:
+        raise Failure(f"pidfd_getfd: {os.strerror(ctypes.get_errno())}")
+    return ours
