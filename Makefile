@@ -28,7 +28,7 @@ INSTALL ?= install
 
 SERIES := 6.1 6.12 7.2 7.3
 TEST_SERIES := 6.1 7.3
-CHECK_GROUPS ?= static tool core dkms vm
+CHECK_GROUPS ?= static tool core dkms vm relay migration
 
 export BUILD
 
@@ -124,7 +124,7 @@ demo: tool kmod-6.1 ## a migration in one VM: stock against tapmig
 		$(MAKE) -C selftests/demo OUT="$(BUILD)/demo"
 	@$(script_env) selftests/demo/demo.sh </dev/null
 
-check: deps-build deps-test ## all groups of tests
+check: deps-build deps-test deps-debug deps-migration ## all groups of tests
 	@$(VM)/check.sh $(CHECK_GROUPS)
 
 check-tool: ## the control tool where it needs no module: files, arguments
@@ -139,7 +139,7 @@ check-long: ## what takes too long for every change
 check-core check-debug check-dkms check-long check-migration check-relay check-static check-tool check-vm: deps-build deps-test
 	@$(VM)/check.sh $(@:check-%=%)
 
-bench: deps-build deps-bench kmod-7.3 ## costs, as ratios; build/bench.json
+bench: tool deps-bench kmod-7.3 ## costs, as ratios; build/bench.json
 	@[ ! -f selftests/bench/Makefile ] || \
 		$(MAKE) -C selftests/bench OUT="$(BUILD)/bench"
 	@$(script_env) selftests/bench/bench.sh </dev/null
