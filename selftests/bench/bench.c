@@ -17,6 +17,7 @@ static const struct {
 	{ "reader", bench_reader },
 	{ "thaw", bench_thaw },
 	{ "transfer", bench_transfer },
+	{ "relay", bench_relay },
 	{ "senders", bench_senders },
 	{ "small", bench_small },
 	{ "large", bench_large },

@@ -139,6 +139,7 @@ void bench_capture(void);
 void bench_reader(void);
 void bench_thaw(void);
 void bench_transfer(void);
+void bench_relay(void);
 void bench_senders(void);
 void bench_small(void);
 void bench_large(void);

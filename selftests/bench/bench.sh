@@ -7,7 +7,8 @@
 # has the machine's own speed, but a system call takes much longer. Prints a
 # table, and leaves all figures in build/bench.json.
 #
-# Run by 'make bench', which sets BUILD and MODULE_7_3. In the environment:
+# Run by 'make bench', which sets BUILD and MODULE_7_3, and builds the tool. In
+# the environment:
 #
 #   BENCH_TCG, BENCH_UML    benchmarks to run there; empty: none
 #   BENCH_ROUNDS            how often each is measured
@@ -20,7 +21,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 : "${BUILD:?is not set: run make bench}" "${MODULE_7_3:?is not set}"
 out=$BUILD/bench
 
-tcg=${BENCH_TCG-capture reader thaw transfer senders small large}
+tcg=${BENCH_TCG-capture reader thaw transfer relay senders small large}
 uml=${BENCH_UML-capture thaw transfer senders small}
 environment=()
 [ -z "${BENCH_ROUNDS:-}" ] || environment=("BENCH_ROUNDS=$BENCH_ROUNDS")
@@ -47,7 +48,7 @@ run_tcg()
 	[ -n "$mem" ] || mem=$(memory)
 	rm -rf -- "$payload"
 	mkdir -p "$payload"
-	cp "$out/bench" "$here/in-vm.sh" "$MODULE_7_3" "$payload/"
+	cp "$out/bench" "$BUILD/userspace/tapmig" "$here/in-vm.sh" "$MODULE_7_3" "$payload/"
 	echo "A stock kernel in an emulated machine of $mem MiB:"
 	printf 'text\tmemory\t%s MiB\n' "$mem" >"$out/tcg.tsv"
 	# shellcheck disable=SC2086 # a list of words

@@ -7,7 +7,7 @@
 
 set -euo pipefail
 
-export BENCH_MODULE=$1
+export BENCH_MODULE=$1 PATH=$PWD:$PATH
 shift
 
 for m in tun tap pktgen sch_plug; do

@@ -32,6 +32,13 @@ ROWS = [
         ("import1514/memcpy", "import, 1514 bytes"),
         ("import60000/memcpy", "import, 60,000 bytes"),
     ]),
+    ("Relay over loopback / plain TCP of the same bytes (time)", [
+        ("relay60/tcp", "60 bytes"),
+        ("relay1514/tcp", "1514 bytes"),
+        ("relay-tls1514/tcp", "1514 bytes, with TLS"),
+        ("relay/in-step", "last frame, thaw / round trip of TCP"),
+        ("relay/one-frame", "one frame, until the standby has it"),
+    ]),
     ("Frames per second / without the module", [
         ("senders1/loaded", "1 sender, module loaded"),
         ("senders2/loaded", "2 senders, module loaded"),
