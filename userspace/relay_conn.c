@@ -366,6 +366,15 @@ void conn_blame(struct conn *c, const char *fmt, ...)
 	conn_close(c, "%s", text);
 }
 
+/* The socket has an error; of one that is closed anyway nobody wants it. */
+static void lost(struct conn *c, int error)
+{
+	if (c->state != CONN_CLOSING)
+		err("%s: connection lost: %s", c->name, c->tls ?
+		    tls_error(c->tls) : strerror(-error));
+	conn_kill(c);
+}
+
 void conn_writable(struct conn *c)
 {
 	ssize_t n;
@@ -399,9 +408,7 @@ void conn_writable(struct conn *c)
 		if (n == -EAGAIN)
 			return;
 		if (n < 0) {
-			err("%s: connection lost: %s", c->name, c->tls ?
-			    tls_error(c->tls) : strerror(-n));
-			conn_kill(c);
+			lost(c, n);
 			return;
 		}
 		c->out_start += n;
@@ -510,9 +517,7 @@ void conn_readable(struct conn *c)
 		if (n == -EAGAIN)
 			break;
 		if (n < 0) {
-			err("%s: connection lost: %s", c->name, c->tls ?
-			    tls_error(c->tls) : strerror(-n));
-			conn_kill(c);
+			lost(c, n);
 			return;
 		}
 		c->heard = relay_now();
