@@ -22,7 +22,8 @@ qemu=$("$vm/qemu.sh")
 payload=$out/payload
 rm -rf -- "$payload"
 mkdir -p "$payload/bin"
-cp "$here"/{in-vm.sh,migration.py,qmp.py,rig.py} "$out/client" "$payload/"
+cp "$here"/{in-vm.sh,migration.py,qmp.py,rig.py} "$out/client" \
+	"$here/../../docs/examples/tapmig-qmp" "$payload/"
 cp "$BUILD/userspace/tapmig" "$payload/bin/"
 cp "$kernel" "$payload/guest-vmlinuz"
 cp "$out/initrd" "$payload/guest-initrd"

@@ -270,6 +270,38 @@ class Relays:
             p.stdout.close()
 
 
+class Hook:
+    """The program for a QEMU that knows nothing of holds, at its monitor."""
+
+    def __init__(self, side, qemu):
+        self.side = side
+        self.process = subprocess.Popen(
+            ["ip", "netns", "exec", qemu.host, "./tapmig-qmp", side,
+             qemu.hook_path] +
+            [f"tap{n}={UUID}/net{n}" for n in range(len(NETS))],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, bufsize=0)
+
+    def wait(self, text):
+        while True:
+            if not select.select([self.process.stdout], [], [], TIMEOUT)[0]:
+                raise Failure(f"tapmig-qmp {self.side}: no '{text}'")
+            line = self.process.stdout.readline().decode()
+            if not line:
+                raise Failure(f"tapmig-qmp {self.side} has ended")
+            if line.rstrip() == text:
+                return
+
+    def end(self):
+        try:
+            status = self.process.wait(TIMEOUT)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            status = self.process.wait()
+        self.process.stdout.close()
+        if status:
+            raise Failure(f"tapmig-qmp {self.side}: status {status}")
+
+
 def held_queues(host, n):
     """Queues at which the frames of a frozen hold have arrived."""
     path = f"{RUN}/held.pcapng"
