@@ -13,7 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "relay.h"
@@ -25,10 +24,7 @@
 
 int64_t relay_now(void)
 {
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * NSEC_PER_SEC + ts.tv_nsec;
+	return clock_ns(CLOCK_MONOTONIC);
 }
 
 void relay_tell(const struct relay *r, const char *fmt, ...)
@@ -49,14 +45,8 @@ const char *relay_hold_name(const struct relay_hold *rh)
 	static char name[160];
 	const struct hold *h = &rh->h;
 	char label[TAPMIG_LABEL_MAX + 1];
-	size_t i;
 
-	/* A label can be anything: not what moves the cursor. */
-	for (i = 0; h->label[i]; i++)
-		label[i] = (unsigned char)h->label[i] < 0x20 ||
-			   (unsigned char)h->label[i] >= 0x7f ? '?' :
-			   h->label[i];
-	label[i] = 0;
+	copy_printable(label, h->label, sizeof(label) - 1);
 	snprintf(name, sizeof(name), "hold %u (%s%s%s%s%s%s)", h->id,
 		 rh->ns->name ? "netns " : "",
 		 rh->ns->name ? rh->ns->name : "", rh->ns->name ? ", " : "",
@@ -310,7 +300,6 @@ static int parse(struct args *a, struct relay *r, const char **netns,
 {
 	const char *addr = NULL, *value;
 	int c, ret = 0, index = 0;
-	bool tls_user = false;
 	struct args w;
 
 	optind = 0;
@@ -345,7 +334,6 @@ static int parse(struct args *a, struct relay *r, const char **netns,
 			break;
 		case 'U':
 			r->tls.psk_user = optarg;
-			tls_user = true;
 			break;
 		case 'H':
 			r->hostname = optarg;
@@ -400,7 +388,7 @@ static int parse(struct args *a, struct relay *r, const char **netns,
 		err("relay: TLS is for tcp addresses");
 		return -EINVAL;
 	}
-	if ((tls_user && !r->tls.psk_file) ||
+	if ((r->tls.psk_user && !r->tls.psk_file) ||
 	    (r->hostname && (!r->tls.creds_dir || r->listen))) {
 		err("relay: --tls-user needs --tls-psk, --tls-hostname needs --tls-creds and --connect");
 		return -EINVAL;

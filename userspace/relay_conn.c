@@ -282,14 +282,12 @@ static void conn_open(struct conn *c)
 }
 
 /* Who connects again and again says once why it fails. */
-static void complain(struct conn *c, const char *why)
+static void complain(struct relay *r, const char *name, const char *why)
 {
-	struct relay *r = c->relay;
-
 	if (!r->listen && !strcmp(r->said, why))
 		return;
 	snprintf(r->said, sizeof(r->said), "%s", why);
-	err("%s: %s", c->name, why);
+	err("%s: %s", name, why);
 }
 
 static void handshake(struct conn *c)
@@ -299,7 +297,7 @@ static void handshake(struct conn *c)
 	if (ret == -EAGAIN)
 		return;
 	if (ret) {
-		complain(c, tls_error(c->tls));
+		complain(c->relay, c->name, tls_error(c->tls));
 		conn_kill(c);
 		return;
 	}
@@ -386,7 +384,7 @@ void conn_writable(struct conn *c)
 	if (c->state == CONN_CONNECTING) {
 		getsockopt(c->wfd, SOL_SOCKET, SO_ERROR, &error, &len);
 		if (error) {
-			complain(c, strerror(error));
+			complain(c->relay, c->name, strerror(error));
 			conn_kill(c);
 			return;
 		}
@@ -602,6 +600,17 @@ void conn_timer(struct conn *c, int64_t now, int64_t *next)
 	}
 }
 
+/* There is a connected socket; it is ours from now on. */
+static void conn_from_socket(struct relay *r, int fd, const char *name)
+{
+	struct conn *c = conn_new(r, fd, fd, name);
+
+	if (c)
+		conn_start(c);
+	else
+		close(fd);
+}
+
 /* --- where they come from ------------------------------------------------- */
 
 /* Is it a socket of one that was killed, rather than one in use. */
@@ -754,7 +763,6 @@ void relay_accept(struct relay *r)
 	socklen_t len = sizeof(ss);
 	struct ucred cred;
 	char name[128];
-	struct conn *c;
 	int fd;
 
 	fd = accept4(r->listen_fd, (struct sockaddr *)&ss, &len,
@@ -782,11 +790,7 @@ void relay_accept(struct relay *r)
 		snprintf(name, sizeof(name), "process %d", cred.pid);
 	}
 	relay_tell(r, "%s connects", name);
-	c = conn_new(r, fd, fd, name);
-	if (c)
-		conn_start(c);
-	else
-		close(fd);
+	conn_from_socket(r, fd, name);
 }
 
 static void connect_tcp(struct relay *r)
@@ -834,30 +838,22 @@ static void connect_tcp(struct relay *r)
 static void connect_unix(struct relay *r)
 {
 	struct sockaddr_un un = { .sun_family = AF_UNIX };
-	struct conn *c;
 	int fd;
 
 	strcpy(un.sun_path, r->addr.rest);
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0 || connect(fd, (struct sockaddr *)&un, sizeof(un))) {
-		if (strcmp(r->said, strerror(errno)))
-			err("%s: %s", r->addr.text, strerror(errno));
-		snprintf(r->said, sizeof(r->said), "%s", strerror(errno));
+		complain(r, r->addr.text, strerror(errno));
 		if (fd >= 0)
 			close(fd);
 		return;
 	}
-	c = conn_new(r, fd, fd, r->addr.text);
-	if (c)
-		conn_start(c);
-	else
-		close(fd);
+	conn_from_socket(r, fd, r->addr.text);
 }
 
 static void connect_exec(struct relay *r)
 {
 	sigset_t none;
-	struct conn *c;
 	int fds[2];
 	pid_t pid;
 
@@ -884,11 +880,7 @@ static void connect_exec(struct relay *r)
 		return;
 	}
 	set_nonblocking(fds[0]);
-	c = conn_new(r, fds[0], fds[0], r->addr.text);
-	if (c)
-		conn_start(c);
-	else
-		close(fds[0]);
+	conn_from_socket(r, fds[0], r->addr.text);
 }
 
 void relay_connect(struct relay *r)

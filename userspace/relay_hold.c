@@ -289,50 +289,49 @@ static int refresh_cb(const struct nlmsghdr *nlh, void *arg)
 	return 0;
 }
 
-int relay_hold_refresh(struct relay_hold *rh)
+/* Begin a request; its first attribute says which hold. NULL: it is gone. */
+static struct nlmsghdr *request(struct relay_hold *rh, uint8_t cmd,
+				uint16_t id_type)
 {
 	struct nl *nl = &rh->ns->nl;
 	struct nlmsghdr *nlh;
 
 	if (rh->gone) {
 		snprintf(nl->error, sizeof(nl->error), "the hold is gone");
-		return -ENOENT;
+		return NULL;
 	}
-	nlh = nl_request(nl, TAPMIG_CMD_HOLD_GET);
-	mnl_attr_put_u32(nlh, TAPMIG_A_HOLD_ID, rh->h.id);
-	return nl_do(nl, "hold-get", refresh_cb, rh);
+	nlh = nl_request(nl, cmd);
+	mnl_attr_put_u32(nlh, id_type, rh->h.id);
+	return nlh;
+}
+
+int relay_hold_refresh(struct relay_hold *rh)
+{
+	if (!request(rh, TAPMIG_CMD_HOLD_GET, TAPMIG_A_HOLD_ID))
+		return -ENOENT;
+	return nl_do(&rh->ns->nl, "hold-get", refresh_cb, rh);
 }
 
 int relay_hold_request(struct relay_hold *rh, uint8_t cmd)
 {
-	struct nl *nl = &rh->ns->nl;
-	struct nlmsghdr *nlh;
-	const char *what;
-
-	if (rh->gone) {
-		snprintf(nl->error, sizeof(nl->error), "the hold is gone");
+	if (!request(rh, cmd, TAPMIG_A_HOLD_ID))
 		return -ENOENT;
-	}
-	what = cmd == TAPMIG_CMD_HOLD_DISCARD ? "discard" : "freeze";
-	nlh = nl_request(nl, cmd);
-	mnl_attr_put_u32(nlh, TAPMIG_A_HOLD_ID, rh->h.id);
-	return nl_do(nl, what, NULL, NULL);
+	return nl_do(&rh->ns->nl, cmd == TAPMIG_CMD_HOLD_DISCARD ? "discard" :
+		     "freeze", NULL, NULL);
 }
 
 int relay_hold_set_peer(struct relay_hold *rh, bool on)
 {
-	struct nl *nl = &rh->ns->nl;
-	struct nlmsghdr *nlh;
+	struct nlmsghdr *nlh = request(rh, TAPMIG_CMD_HOLD_SET,
+				       TAPMIG_A_HOLD_ID);
 
-	if (rh->gone)
+	if (!nlh)
 		return -ENOENT;
-	nlh = nl_request(nl, TAPMIG_CMD_HOLD_SET);
-	mnl_attr_put_u32(nlh, TAPMIG_A_HOLD_ID, rh->h.id);
 	mnl_attr_put_u32(nlh, TAPMIG_A_HOLD_FLAGS,
 			 on ? TAPMIG_HOLD_FLAGS_PEER : 0);
 	mnl_attr_put_u32(nlh, TAPMIG_A_HOLD_FLAGS_MASK,
 			 TAPMIG_HOLD_FLAGS_PEER);
-	return nl_do(nl, "flag peer", NULL, NULL);
+	return nl_do(&rh->ns->nl, "flag peer", NULL, NULL);
 }
 
 int relay_hold_transfer(struct relay_hold *rh, uint8_t cmd, uint16_t type,
@@ -344,18 +343,13 @@ int relay_hold_transfer(struct relay_hold *rh, uint8_t cmd, uint16_t type,
 		[TAPMIG_CMD_IMPORT_SYNC] = "import-sync",
 		[TAPMIG_CMD_IMPORT_END] = "import-end",
 	};
-	struct nl *nl = &rh->ns->nl;
-	struct nlmsghdr *nlh;
+	struct nlmsghdr *nlh = request(rh, cmd, TAPMIG_A_TRANSFER_HOLD_ID);
 
-	if (rh->gone) {
-		snprintf(nl->error, sizeof(nl->error), "the hold is gone");
+	if (!nlh)
 		return -ENOENT;
-	}
-	nlh = nl_request(nl, cmd);
-	mnl_attr_put_u32(nlh, TAPMIG_A_TRANSFER_HOLD_ID, rh->h.id);
 	if (type)
 		mnl_attr_put_u64(nlh, type, v);
-	return nl_do(nl, names[cmd], NULL, NULL);
+	return nl_do(&rh->ns->nl, names[cmd], NULL, NULL);
 }
 
 int relay_rank(uint32_t state, uint32_t flags)

@@ -279,16 +279,6 @@ static uint64_t get64(const uint8_t *p)
 	return le64toh(v);
 }
 
-/* For people: nothing that could move a terminal's cursor. */
-static void get_text(char *text, const uint8_t *p, size_t len)
-{
-	size_t i;
-
-	for (i = 0; i < len && p[i]; i++)
-		text[i] = p[i] < 0x20 || p[i] >= 0x7f ? '?' : p[i];
-	text[i] = 0;
-}
-
 static void get_offer(struct conn *c, const uint8_t *p, size_t len)
 {
 	struct offer o = { 0 };
@@ -345,7 +335,7 @@ static void get_unpair(struct conn *c, const uint8_t *p, size_t len)
 			   get32(p));
 		return;
 	}
-	get_text(text, p + 8, len - 8);
+	copy_printable(text, p + 8, len - 8);
 	if (ch->state != CHANNEL_CLOSED)
 		relay_peer_unpair(ch, text);
 }
@@ -452,7 +442,7 @@ void relay_message(struct conn *c)
 		relay_peer_pong(c, get64(p), get64(p + 8));
 		break;
 	case RELAY_BYE:
-		get_text(text, p, len);
+		copy_printable(text, p, len);
 		if (*text)
 			err("%s ends the connection: %s", c->name, text);
 		else

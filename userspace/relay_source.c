@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include <linux/genetlink.h>
 
@@ -25,14 +24,6 @@
 #define RETRY_NS	NSEC_PER_SEC
 /* Bytes read for one channel before others have their turn. */
 #define READ_TURN	(1UL << 20)
-
-static uint64_t realtime_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_REALTIME, &ts);
-	return ts.tv_sec * 1000000000ULL + ts.tv_nsec;
-}
 
 /* To write, with the conn_queued() of all others. */
 static bool has_room(const struct conn *c)
@@ -234,7 +225,7 @@ static void sample(struct channel *ch, const struct packet *p)
 static void measure(struct channel *ch, uint64_t seq)
 {
 	struct relay_counts *n = &ch->hold->counts;
-	uint64_t now = realtime_ns();
+	uint64_t now = clock_ns(CLOCK_REALTIME);
 	int64_t wait;
 
 	while (ch->sample_count && ch->samples[ch->sample_first].seq <= seq) {

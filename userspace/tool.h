@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <time.h>
 
 #include <libmnl/libmnl.h>
 #include <linux/tapmig.h>
@@ -56,6 +57,12 @@ int arg_enum(struct args *a, const char *keyword, const char *const *names,
 int arg_on_off(struct args *a, const char *keyword, bool *v);
 int arg_unknown(const char *arg);
 int parse_u64(const char *s, uint64_t *v);
+uint64_t clock_ns(clockid_t clock);
+/*
+ * Up to len bytes and a zero: nothing that could move a terminal's cursor. For
+ * messages; out_string() shows such bytes as what they are.
+ */
+void copy_printable(char *to, const void *from, size_t len);
 /* A network namespace by its name, path, or a process in it; -1: said so. */
 int netns_open(const char *name);
 

@@ -169,6 +169,24 @@ int arg_unknown(const char *arg)
 	return EXIT_REFUSED;
 }
 
+uint64_t clock_ns(clockid_t clock)
+{
+	struct timespec ts;
+
+	clock_gettime(clock, &ts);
+	return ts.tv_sec * 1000000000ULL + ts.tv_nsec;
+}
+
+void copy_printable(char *to, const void *from, size_t len)
+{
+	const unsigned char *p = from;
+	size_t i;
+
+	for (i = 0; i < len && p[i]; i++)
+		to[i] = p[i] < 0x20 || p[i] >= 0x7f ? '?' : p[i];
+	to[i] = 0;
+}
+
 int netns_open(const char *name)
 {
 	char path[256];
