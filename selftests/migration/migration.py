@@ -356,8 +356,8 @@ def back_at_the_source(rows, q):
     rows.end_relays()
 
 
-def cancel(rows):
-    """In the middle of the switchover."""
+def held_in_switchover(rows):
+    """The guest is stopped, frames are held: the other QEMU, complaints."""
     rows.start_relays(other(rows.qemu.host))
     q = rows.destination("on")
     rows.connect(q)
@@ -365,6 +365,12 @@ def cancel(rows):
     rows.traffic.wait(STOPPED)
     complaints = all_queues(rows, rows.qemu.host)
     rows.qemu.events.clear()
+    return q, complaints
+
+
+def cancel(rows):
+    """In the middle of the switchover."""
+    q, complaints = held_in_switchover(rows)
     rows.qemu.command("migrate_cancel")
     back_at_the_source(rows, q)
     return complaints
@@ -372,13 +378,7 @@ def cancel(rows):
 
 def destination_dies(rows):
     """Before the guest runs there."""
-    rows.start_relays(other(rows.qemu.host))
-    q = rows.destination("on")
-    rows.connect(q)
-    rows.reach_stop()
-    rows.traffic.wait(STOPPED)
-    complaints = all_queues(rows, rows.qemu.host)
-    rows.qemu.events.clear()
+    q, complaints = held_in_switchover(rows)
     q.kill()
     rows.go_on()
     back_at_the_source(rows, q)

@@ -209,6 +209,18 @@ def through_proxy(m, **options):
     return proxy
 
 
+def stop_half_way(m, size):
+    """Stop the guest; that many bytes of what follows reach the other relay."""
+    proxy = through_proxy(m)
+    m.paired()
+    m.stop()
+    limit = proxy.passed + size
+    proxy.go_on(limit=limit)
+    m.sender.frames(STOPPED)
+    proxy.wait_passed(limit)
+    return proxy
+
+
 @case
 def connection_cut_and_restored():
     with Move() as m:
@@ -257,13 +269,7 @@ def connection_cut_for_good():
     with Move(flows=UNICAST) as m:
         m.source_up()
         m.standby_up(wait_import_ms=1000)
-        proxy = through_proxy(m)
-        m.paired()
-        m.stop()
-        limit = proxy.passed + 400000
-        proxy.go_on(limit=limit)
-        m.sender.frames(STOPPED)
-        proxy.wait_passed(limit)
+        proxy = stop_half_way(m, 400000)
         proxy.cut()
         m.start(announce=False)
         # It gives up waiting, and has what came.
@@ -289,13 +295,7 @@ def killed(side):
     with Move() as m:
         m.source_up()
         m.standby_up()
-        proxy = through_proxy(m)
-        m.paired()
-        m.stop()
-        limit = proxy.passed + 400000
-        proxy.go_on(limit=limit)
-        m.sender.frames(STOPPED)
-        proxy.wait_passed(limit)
+        proxy = stop_half_way(m, 400000)
         relay = m.ra if side == "source" else m.rb
         relay.kill()
         if side == "source":
@@ -325,13 +325,7 @@ def relay_interrupted_loses_nothing():
     with Move() as m:
         m.source_up()
         m.standby_up()
-        proxy = through_proxy(m)
-        m.paired()
-        m.stop()
-        limit = proxy.passed + 200000
-        proxy.go_on(limit=limit)
-        m.sender.frames(STOPPED)
-        proxy.wait_passed(limit)
+        proxy = stop_half_way(m, 200000)
         status = m.ra.end(signal.SIGINT), m.rb.end(signal.SIGTERM)
         expect(status == (0, 0), f"exit status {status}")
         ia = m.a.info()
@@ -453,13 +447,7 @@ def source_ends(how):
     with Move() as m:
         m.source_up()
         m.standby_up()
-        proxy = through_proxy(m)
-        m.paired()
-        m.stop()
-        limit = proxy.passed + 200000
-        proxy.go_on(limit=limit)
-        m.sender.frames(STOPPED)
-        proxy.wait_passed(limit)
+        proxy = stop_half_way(m, 200000)
         m.redirect()
         m.sender.frames(14)
         if how == "killed":

@@ -156,6 +156,7 @@ class Peer:
                 except (FileNotFoundError, ConnectionRefusedError):
                     if time.monotonic() > end:
                         raise
+                    # A socket that is not there yet has no event.
                     time.sleep(0.01)
         self.socket.settimeout(STUCK)
         if hello:

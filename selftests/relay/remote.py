@@ -22,6 +22,7 @@ def connect():
         except OSError:
             if time.monotonic() > end:
                 raise
+            # The other machine may still boot: nobody tells when.
             time.sleep(0.2)
 
 
