@@ -9,7 +9,6 @@
 #include <linux/if_tun.h>
 #include <netinet/in.h>
 #include <sys/ioctl.h>
-#include <sys/syscall.h>
 
 #include "kselftest_harness.h"
 
@@ -541,14 +540,8 @@ static int redirect_prog(int ifindex)
 		{ .code = BPF_JMP | BPF_CALL, .imm = BPF_FUNC_redirect },
 		{ .code = BPF_JMP | BPF_EXIT },
 	};
-	union bpf_attr attr = {
-		.prog_type = BPF_PROG_TYPE_XDP,
-		.insns = (uintptr_t)insns,
-		.insn_cnt = ARRAY_SIZE(insns),
-		.license = (uintptr_t)"GPL",
-	};
 
-	return syscall(__NR_bpf, BPF_PROG_LOAD, &attr, sizeof(attr));
+	return bpf_load(BPF_PROG_TYPE_XDP, insns, ARRAY_SIZE(insns));
 }
 
 FIXTURE_SETUP(xdp)

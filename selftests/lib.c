@@ -6,6 +6,7 @@
 #include <grp.h>
 #include <sched.h>
 #include <time.h>
+#include <linux/bpf.h>
 #include <linux/genetlink.h>
 #include <linux/if_link.h>
 #include <linux/if_packet.h>
@@ -22,6 +23,7 @@
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
@@ -60,6 +62,18 @@ __u64 realtime_ns(void)
 
 	clock_gettime(CLOCK_REALTIME, &ts);
 	return ts.tv_sec * 1000000000ULL + ts.tv_nsec;
+}
+
+int bpf_load(__u32 type, const struct bpf_insn *insns, __u32 count)
+{
+	union bpf_attr attr = {
+		.prog_type = type,
+		.insns = (uintptr_t)insns,
+		.insn_cnt = count,
+		.license = (uintptr_t)"GPL",
+	};
+
+	return syscall(__NR_bpf, BPF_PROG_LOAD, &attr, sizeof(attr));
 }
 
 bool kernel_has(int major, int minor)

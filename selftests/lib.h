@@ -56,6 +56,10 @@ bool kernel_has(int major, int minor);
 	__ok;								\
 })
 
+struct bpf_insn;
+/* Load a program; its fd, or -1 and errno. */
+int bpf_load(__u32 type, const struct bpf_insn *insns, __u32 count);
+
 /* --- network namespaces and devices ------------------------------------- */
 
 /* Enter new network and mount namespaces, quiet ones. */

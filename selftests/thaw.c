@@ -252,15 +252,8 @@ static int delay_hook(void)
 		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0 },
 		{ .code = BPF_JMP | BPF_EXIT },
 	};
-	union bpf_attr load_attr = {
-		.prog_type = BPF_PROG_TYPE_KPROBE,
-		.insns = (uintptr_t)insns,
-		.insn_cnt = ARRAY_SIZE(insns),
-		.license = (uintptr_t)"GPL",
-	};
 
-	prog = syscall(__NR_bpf, BPF_PROG_LOAD, &load_attr,
-		       sizeof(load_attr));
+	prog = bpf_load(BPF_PROG_TYPE_KPROBE, insns, ARRAY_SIZE(insns));
 	if (prog < 0 || ioctl(fd, PERF_EVENT_IOC_SET_BPF, prog) ||
 	    ioctl(fd, PERF_EVENT_IOC_ENABLE, 0))
 		die("a program that delays does not load");
@@ -709,13 +702,8 @@ static int other_steering(struct nic *n)
 		  .imm = 3 },
 		{ .code = BPF_JMP | BPF_EXIT },
 	};
-	union bpf_attr attr = {
-		.prog_type = BPF_PROG_TYPE_SOCKET_FILTER,
-		.insns = (uintptr_t)insns,
-		.insn_cnt = ARRAY_SIZE(insns),
-		.license = (uintptr_t)"GPL",
-	};
-	int prog = syscall(__NR_bpf, BPF_PROG_LOAD, &attr, sizeof(attr));
+	int prog = bpf_load(BPF_PROG_TYPE_SOCKET_FILTER, insns,
+			    ARRAY_SIZE(insns));
 
 	if (prog < 0)
 		return -errno;
