@@ -1,6 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* Is a captured frame a copy of an imported one.
  *
+ * The network floods what goes to a group, and what goes to an address of
+ * which it does not know where it is: both hosts get it. A frame to a group is
+ * a copy whenever it equals another. A unicast is, unless all are compared,
+ * only if both hosts got it at the same time: a switch that has just learned
+ * where the guest is sends the next of two equal frames to the other host.
+ *
  * Two copies of a frame can differ in what was offloaded: a VLAN tag may be in
  * the frame or beside it, a checksum complete or partial. They are compared in
  * a canonical form, with the tag in the frame and the checksum complete.
@@ -24,6 +30,12 @@
 
 /* Frames are read in pieces; two of them are on the stack in a comparison. */
 #define TAPMIG_PIECE	128
+
+/*
+ * Copies of a unicast do not arrive further apart. For what hosts and networks
+ * delay, and for the difference of two clocks as well as a peer knows it.
+ */
+#define TAPMIG_FLOOD_SKEW_NS	(20 * NSEC_PER_MSEC)
 
 static siphash_key_t tapmig_dedup_key __ro_after_init;
 
@@ -245,6 +257,58 @@ bool tapmig_dedup_applies(u32 dedup, u32 link_type, const struct tapmig_pkt *p)
 }
 
 /**
+ * tapmig_dedup_unicast() - can a packet be a copy of another that arrived at
+ *	the same time, though it is not to a group
+ * @dedup: enum tapmig_dedup
+ * @link_type: enum tapmig_link_type
+ * @p: the packet
+ *
+ * Return: true if so.
+ */
+bool tapmig_dedup_unicast(u32 dedup, u32 link_type, const struct tapmig_pkt *p)
+{
+	/* Only switches flood, and they go by the address. */
+	return dedup == TAPMIG_DEDUP_MULTICAST &&
+	       link_type == TAPMIG_LINK_TYPE_ETHERNET &&
+	       tapmig_pkt_len(p) >= ETH_HLEN &&
+	       !tapmig_dedup_group(link_type, p);
+}
+
+/**
+ * tapmig_dedup_unicast_since() - since when an imported unicast can have a
+ *	copy among the captured packets
+ * @h: the hold
+ *
+ * Before the network learns where the guest is there are none to look at,
+ * unless it floods.
+ *
+ * Return: the time, CLOCK_MONOTONIC in nanoseconds.
+ */
+s64 tapmig_dedup_unicast_since(struct tapmig_hold *h)
+{
+	const struct tapmig_pkt *p;
+
+	lockdep_assert_held(&h->lock);
+
+	for (p = h->captured.head; p; p = p->next)
+		if (tapmig_dedup_unicast(h->dedup, h->link_type, p))
+			return p->time - TAPMIG_FLOOD_SKEW_NS;
+	return ktime_get_ns() - TAPMIG_FLOOD_SKEW_NS;
+}
+
+/**
+ * tapmig_dedup_together() - can two copies of a unicast have come then
+ * @a: when the one arrived
+ * @b: when the other arrived
+ *
+ * Return: true if so.
+ */
+static bool tapmig_dedup_together(s64 a, s64 b)
+{
+	return a - b <= TAPMIG_FLOOD_SKEW_NS && b - a <= TAPMIG_FLOOD_SKEW_NS;
+}
+
+/**
  * tapmig_dedup_hash() - set the hash of a packet
  * @p: the packet
  */
@@ -266,7 +330,7 @@ void tapmig_dedup_hash(struct tapmig_pkt *p)
  * @next: index of the next node of the bucket, or TAPMIG_DEDUP_END
  */
 struct tapmig_dedup_node {
-	const struct tapmig_pkt *p;
+	struct tapmig_pkt *p;
 	u32 hash;
 	u32 next;
 };
@@ -276,6 +340,7 @@ struct tapmig_dedup_node {
  * @size: number of nodes that there is memory for
  * @used: number of nodes in use, those taken out included
  * @mask: number of buckets minus one
+ * @unicast_until: later packets are copies of no unicast in it
  * @buckets: index of the first node, or TAPMIG_DEDUP_END
  * @nodes: the nodes
  */
@@ -283,6 +348,7 @@ struct tapmig_dedup_table {
 	u32 size;
 	u32 used;
 	u32 mask;
+	s64 unicast_until;
 	u32 *buckets;
 	struct tapmig_dedup_node *nodes;
 };
@@ -319,6 +385,7 @@ struct tapmig_dedup_table *tapmig_dedup_alloc(u64 imports)
 	t->size = max_t(u32, imports, 1);
 	buckets = roundup_pow_of_two(t->size);
 	t->mask = buckets - 1;
+	t->unicast_until = S64_MIN;
 	t->nodes = kvmalloc_objs(*t->nodes, t->size, GFP_KERNEL);
 	t->buckets = kvmalloc_objs(*t->buckets, buckets, GFP_KERNEL);
 	if (!t->nodes || !t->buckets)
@@ -337,7 +404,7 @@ free_table:
  * @t: a table with room for it
  * @p: the packet; to stay until the table is freed
  */
-void tapmig_dedup_add(struct tapmig_dedup_table *t, const struct tapmig_pkt *p)
+void tapmig_dedup_add(struct tapmig_dedup_table *t, struct tapmig_pkt *p)
 {
 	struct tapmig_dedup_node *node;
 	struct tapmig_canon c;
@@ -346,6 +413,9 @@ void tapmig_dedup_add(struct tapmig_dedup_table *t, const struct tapmig_pkt *p)
 	/* Then its copies would be delivered: not nice, but no loss. */
 	if (t->used == t->size)
 		return;
+	if (p->flags & TAPMIG_PKT_UNICAST)
+		t->unicast_until = max(t->unicast_until,
+				       p->time + TAPMIG_FLOOD_SKEW_NS);
 	node = &t->nodes[t->used];
 	node->p = p;
 	if (p->flags & TAPMIG_PKT_HASHED) {
@@ -357,6 +427,23 @@ void tapmig_dedup_add(struct tapmig_dedup_table *t, const struct tapmig_pkt *p)
 	bucket = &t->buckets[node->hash & t->mask];
 	node->next = *bucket;
 	*bucket = t->used++;
+}
+
+/**
+ * tapmig_dedup_looks() - can a captured packet be a copy of one in a table
+ * @t: the table
+ * @h: the hold of the packet
+ * @p: the packet
+ *
+ * Return: true if so.
+ */
+bool tapmig_dedup_looks(const struct tapmig_dedup_table *t,
+			const struct tapmig_hold *h, const struct tapmig_pkt *p)
+{
+	if (tapmig_dedup_applies(h->dedup, h->link_type, p))
+		return true;
+	return p->time <= t->unicast_until &&
+	       tapmig_dedup_unicast(h->dedup, h->link_type, p);
 }
 
 /**
@@ -385,13 +472,109 @@ bool tapmig_dedup_take(struct tapmig_dedup_table *t, const struct tapmig_pkt *p)
 		node = &t->nodes[*pos];
 		if (node->hash != hash)
 			continue;
+		if ((node->p->flags & TAPMIG_PKT_UNICAST) &&
+		    !tapmig_dedup_together(node->p->time, p->time))
+			continue;
 		tapmig_canon_init(&other, node->p);
 		if (tapmig_canon_equal(&c, &other)) {
+			node->p->flags |= TAPMIG_PKT_COPIED;
 			*pos = node->next;
 			return true;
 		}
 	}
 	return false;
+}
+
+/**
+ * tapmig_dedup_path() - from whom to whom a frame goes
+ * @p: the packet
+ * @path: where to put it
+ */
+static void tapmig_dedup_path(const struct tapmig_pkt *p,
+			      struct tapmig_path *path)
+{
+	u8 piece[TAPMIG_PIECE];
+	struct tapmig_canon c;
+	__be16 tag[2];
+
+	*path = (struct tapmig_path) {};
+	tapmig_canon_init(&c, p);
+	if (tapmig_canon_read(&c, 0, piece) < sizeof(path->addrs) + VLAN_HLEN)
+		return;
+	memcpy(path->addrs, piece, sizeof(path->addrs));
+	memcpy(tag, piece + sizeof(path->addrs), sizeof(tag));
+	if (eth_type_vlan(tag[0]))
+		path->vlan = ntohs(tag[1]) & VLAN_VID_MASK;
+}
+
+static struct tapmig_path *tapmig_dedup_find(struct tapmig_hold *h,
+					     const struct tapmig_path *path)
+{
+	unsigned int i;
+
+	for (i = 0; i < h->nr_paths; i++)
+		if (h->paths[i].vlan == path->vlan &&
+		    !memcmp(h->paths[i].addrs, path->addrs,
+			    sizeof(path->addrs)))
+			return &h->paths[i];
+	return NULL;
+}
+
+/**
+ * tapmig_dedup_learn() - note between whom the network floods unicasts
+ * @h: the hold
+ * @copies: those imports that were in the table, in their order
+ *
+ * Once it floods what goes from one to the other, it does so until it learns
+ * where the guest is now: from then on this host alone gets it. So what still
+ * reaches the source is a copy. One without a copy after one with shows that
+ * it is not as simple as that. Of the latest the copy may be yet to come.
+ */
+void tapmig_dedup_learn(struct tapmig_hold *h, const struct tapmig_list *copies)
+{
+	s64 until = ktime_get_ns() - TAPMIG_FLOOD_SKEW_NS;
+	struct tapmig_path path, *known;
+	const struct tapmig_pkt *p;
+
+	lockdep_assert_held(&h->lock);
+
+	h->nr_paths = 0;
+	for (p = copies->head; p; p = p->next) {
+		if (!(p->flags & TAPMIG_PKT_UNICAST))
+			continue;
+		tapmig_dedup_path(p, &path);
+		known = tapmig_dedup_find(h, &path);
+		if (known) {
+			if (!(p->flags & TAPMIG_PKT_COPIED) && p->time < until)
+				known->flooded = false;
+		} else if ((p->flags & TAPMIG_PKT_COPIED) &&
+			   h->nr_paths < TAPMIG_PATHS) {
+			path.flooded = true;
+			h->paths[h->nr_paths++] = path;
+		}
+	}
+}
+
+/**
+ * tapmig_dedup_late() - has this host a copy of its own of a late packet
+ * @h: the hold
+ * @p: the packet
+ *
+ * Return: true if so, as far as can be known.
+ */
+bool tapmig_dedup_late(struct tapmig_hold *h, const struct tapmig_pkt *p)
+{
+	struct tapmig_path path, *known;
+
+	lockdep_assert_held(&h->lock);
+
+	if (tapmig_dedup_applies(h->dedup, h->link_type, p))
+		return true;
+	if (!h->nr_paths || !tapmig_dedup_unicast(h->dedup, h->link_type, p))
+		return false;
+	tapmig_dedup_path(p, &path);
+	known = tapmig_dedup_find(h, &path);
+	return known && known->flooded;
 }
 
 /**

@@ -88,6 +88,8 @@ struct tapmig_pkt {
 #define TAPMIG_PKT_CHECKED	BIT(2)	/* is to be delivered */
 #define TAPMIG_PKT_EXPORTED	BIT(3)	/* was handed out */
 #define TAPMIG_PKT_MORE		BIT(4)	/* was segmented here, not the first */
+#define TAPMIG_PKT_UNICAST	BIT(5)	/* its copy arrived at the same time */
+#define TAPMIG_PKT_COPIED	BIT(6)	/* its copy was found */
 
 /**
  * struct tapmig_list - a list of packets
@@ -232,6 +234,21 @@ struct tapmig_counts {
 };
 
 /**
+ * struct tapmig_path - from whom to whom unicasts go
+ * @addrs: destination and source address
+ * @vlan: VLAN, 0 if none
+ * @flooded: both hosts get them
+ */
+struct tapmig_path {
+	u8 addrs[2 * ETH_ALEN];
+	u16 vlan;
+	bool flooded;
+};
+
+/* Most of them in a hold: a guest's neighbours and gateways. */
+#define TAPMIG_PATHS	32
+
+/**
  * struct tapmig_hold - a hold
  * @ref: references
  * @rcu: to free it
@@ -274,6 +291,8 @@ struct tapmig_counts {
  * @in_step: the peer said so, or closed the session
  * @partial: packet of which only some chunks were imported
  * @late: late packets that did not fit a ring
+ * @paths: learned at the hand-over
+ * @nr_paths: number of them
  * @counts: counters; those that the hook changes under pkt_lock, others lock
  * @frozen_at: when it froze, CLOCK_MONOTONIC, 0 if never
  * @frozen_real_at: the same, CLOCK_REALTIME
@@ -348,6 +367,8 @@ struct tapmig_hold {
 	bool in_step;
 	struct tapmig_partial *partial;
 	struct tapmig_list late;
+	struct tapmig_path paths[TAPMIG_PATHS];
+	unsigned int nr_paths;
 	struct tapmig_counts counts;
 	s64 frozen_at;
 	s64 frozen_real_at;
@@ -568,13 +589,21 @@ int tapmig_skb_segment(struct sk_buff *skb, struct tapmig_list *out);
 struct tapmig_dedup_table;
 bool tapmig_dedup_applies(u32 dedup, u32 link_type,
 			  const struct tapmig_pkt *p);
+bool tapmig_dedup_unicast(u32 dedup, u32 link_type,
+			  const struct tapmig_pkt *p);
+s64 tapmig_dedup_unicast_since(struct tapmig_hold *h);
 void tapmig_dedup_hash(struct tapmig_pkt *p);
 struct tapmig_dedup_table *tapmig_dedup_alloc(u64 imports);
-void tapmig_dedup_add(struct tapmig_dedup_table *t,
-		      const struct tapmig_pkt *p);
+void tapmig_dedup_add(struct tapmig_dedup_table *t, struct tapmig_pkt *p);
+bool tapmig_dedup_looks(const struct tapmig_dedup_table *t,
+			const struct tapmig_hold *h,
+			const struct tapmig_pkt *p);
 bool tapmig_dedup_take(struct tapmig_dedup_table *t,
 		       const struct tapmig_pkt *p);
 void tapmig_dedup_free(struct tapmig_dedup_table *t);
+void tapmig_dedup_learn(struct tapmig_hold *h,
+			const struct tapmig_list *copies);
+bool tapmig_dedup_late(struct tapmig_hold *h, const struct tapmig_pkt *p);
 int tapmig_dedup_init(void);
 
 /* netlink.c */

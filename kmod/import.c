@@ -269,12 +269,6 @@ static void tapmig_import_unmark(struct tapmig_hold *h, u64 seq, u16 sub)
 		h->seen_count--;
 }
 
-/* Is a late packet not to be delivered, as the destination has its own. */
-static bool tapmig_late_skip(struct tapmig_hold *h, struct tapmig_pkt *p)
-{
-	return tapmig_dedup_applies(h->dedup, h->link_type, p);
-}
-
 /*
  * A GSO packet may have to be segmented for its device. Charge it for that
  * now, so that the limits hold then.
@@ -356,7 +350,7 @@ int tapmig_import_packets(struct tapmig_hold *h, struct tapmig_list *pkts,
 			tapmig_list_add_tail(&drop, p);
 			continue;
 		}
-		if (live && tapmig_late_skip(h, p)) {
+		if (live && tapmig_dedup_late(h, p)) {
 			h->counts.late_skipped++;
 			tapmig_hold_uncharge(h, 1, p->truesize);
 			tapmig_list_add_tail(&drop, p);

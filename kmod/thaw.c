@@ -41,7 +41,7 @@ bool tapmig_handover_drops(struct tapmig_handover *ho, struct tapmig_pkt *p)
 		h->counts.own_address++;
 		return true;
 	}
-	if (!ho->table || !tapmig_dedup_applies(h->dedup, h->link_type, p))
+	if (!ho->table || !tapmig_dedup_looks(ho->table, h, p))
 		return false;
 	if (!(p->flags & TAPMIG_PKT_HASHED))
 		tapmig_dedup_hash(p);
@@ -117,19 +117,28 @@ static int tapmig_handover_table(struct tapmig_handover *ho)
 	struct tapmig_hold *h = ho->hold;
 	struct tapmig_pkt *p, *copy;
 	struct sk_buff *skb;
+	bool unicast;
+	s64 since;
 
 	if (h->dedup == TAPMIG_DEDUP_OFF || !h->imports.count)
 		return 0;
+	since = tapmig_dedup_unicast_since(h);
 	ho->table = tapmig_dedup_alloc(h->imports.count);
 	if (!ho->table)
 		return -ENOMEM;
 	for (p = h->imports.head; p; p = p->next) {
-		if (!tapmig_dedup_applies(h->dedup, h->link_type, p))
+		unicast = p->time >= since &&
+			  tapmig_dedup_unicast(h->dedup, h->link_type, p);
+		if (!unicast &&
+		    !tapmig_dedup_applies(h->dedup, h->link_type, p))
 			continue;
 		skb = skb_clone(tapmig_pkt_skb(p), GFP_KERNEL);
 		if (!skb)
 			return -ENOMEM;
 		copy = tapmig_pkt_init(skb);
+		copy->time = p->time;
+		if (unicast)
+			copy->flags |= TAPMIG_PKT_UNICAST;
 		tapmig_list_add_tail(&ho->copies, copy);
 		tapmig_dedup_hash(copy);
 		tapmig_dedup_add(ho->table, copy);
@@ -263,6 +272,7 @@ int tapmig_handover(struct tapmig_hold *h)
 	tapmig_handover_captured(&ho);
 	list_for_each_entry(q, &h->queues, node)
 		tapmig_queue_handover(q, &ho);
+	tapmig_dedup_learn(h, &ho.copies);
 
 free_table:
 	tapmig_dedup_free(ho.table);

@@ -82,26 +82,44 @@ static void count_frames(struct nic *n, __u32 flow, int *count, int max)
 }
 
 /*
- * Numbers 0-9 reached the source only, 10-19 both hosts, 20-29 this one.
- * Thaw, and count.
+ * Numbers 0-9 reached the source only, 10-19 both hosts, the source so many
+ * nanoseconds earlier, 20-29 this one.
  */
-static void flood(struct __test_metadata *_metadata,
-		  FIXTURE_DATA(standby) *self, __u32 dedup, const __u8 *dst,
-		  int in_both)
+static void flood_both(struct __test_metadata *_metadata,
+		       FIXTURE_DATA(standby) *self, const __u8 *dst,
+		       __u64 earlier)
 {
-	struct tapmig_set s = { .mask = TAPMIG_SET_DEDUP, .dedup = dedup };
-	struct tapmig_info info;
-	int count[30] = {}, i;
+	int had = info_of(self->hold).captured, i;
 	struct pkt k[20];
+	struct pkts held;
 
-	ASSERT_EQ(0, hold_set(self->hold, &s));
 	for (i = 10; i < 30; i++)
 		send_eth(dst, self->tx, 0, i);
-	ASSERT_TRUE(hold_wait_captured(self->hold, 20));
-	for (i = 0; i < 20; i++)
+	ASSERT_TRUE(hold_wait_captured(self->hold, had + 20));
+	ASSERT_EQ(0, nl_export(&self->nl, self->id, 0, &held));
+	ASSERT_EQ(had + 20, held.n);
+	for (i = 0; i < 20; i++) {
 		k[i] = pkt_eth(dst, 100 + i, 0, i);
+		k[i].time_ns = held.v[had + i].time_ns;
+		if (i >= 10)
+			k[i].time_ns = held.v[had + i - 10].time_ns - earlier;
+	}
 	ASSERT_EQ(0, nl_begin(&self->nl, self->id, LONG_AGO));
 	ASSERT_EQ(0, nl_import(&self->nl, self->id, k, 20, NULL));
+}
+
+/* Such a flood, thaw, and count. */
+static void flood_apart(struct __test_metadata *_metadata,
+			FIXTURE_DATA(standby) *self, __u32 dedup,
+			const __u8 *dst, __u64 earlier, int in_both)
+{
+	struct tapmig_set s = { .mask = TAPMIG_SET_DEDUP, .dedup = dedup };
+	int others = info_of(self->hold).captured;
+	struct tapmig_info info;
+	int count[30] = {}, i;
+
+	ASSERT_EQ(0, hold_set(self->hold, &s));
+	flood_both(_metadata, self, dst, earlier);
 	ASSERT_EQ(0, nl_end(&self->nl, self->id));
 	ASSERT_EQ(0, hold_thaw_wait(self->hold));
 	count_frames(&self->n, 0, count, 30);
@@ -111,8 +129,16 @@ static void flood(struct __test_metadata *_metadata,
 	}
 	info = info_of(self->hold);
 	EXPECT_EQ(in_both == 1 ? 10 : 0, info.flooded);
-	EXPECT_EQ(in_both == 1 ? 30 : 40, info.delivered);
+	EXPECT_EQ(in_both == 1 ? 30 : 40, info.delivered - others);
 	EXPECT_EQ(0, info.held_bytes);
+}
+
+/* Where the times do not matter. */
+static void flood(struct __test_metadata *_metadata,
+		  FIXTURE_DATA(standby) *self, __u32 dedup, const __u8 *dst,
+		  int in_both)
+{
+	flood_apart(_metadata, self, dedup, dst, NSEC_PER_SEC, in_both);
 }
 
 TEST_F(standby, flooded_broadcasts_come_once)
@@ -127,9 +153,28 @@ TEST_F(standby, flooded_multicasts_come_once)
 	flood(_metadata, self, TAPMIG_DEDUP_MULTICAST, multicast, 1);
 }
 
-TEST_F(standby, unicasts_come_twice_unless_all_are_compared)
+/* The same frame again, after the network had found the guest. */
+TEST_F(standby, equal_unicasts_at_other_times_both_come)
 {
-	flood(_metadata, self, TAPMIG_DEDUP_MULTICAST, self->n.mac, 2);
+	__u64 start = realtime_ns();
+
+	/* Frames of that time are worth a look. */
+	send_eth(self->n.mac, self->tx, 1, 0);
+	ASSERT_TRUE(hold_wait_captured(self->hold, 1));
+	ASSERT_TRUE(busywait(realtime_ns() > start + 100 * NSEC_PER_MSEC));
+	flood_apart(_metadata, self, TAPMIG_DEDUP_MULTICAST, self->n.mac,
+		    50 * NSEC_PER_MSEC, 2);
+}
+
+TEST_F(standby, flooded_unicasts_come_once)
+{
+	flood_apart(_metadata, self, TAPMIG_DEDUP_MULTICAST, self->n.mac,
+		    15 * NSEC_PER_MSEC, 1);
+}
+
+TEST_F(standby, with_dedup_off_flooded_unicasts_come_twice)
+{
+	flood_apart(_metadata, self, TAPMIG_DEDUP_OFF, self->n.mac, 0, 2);
 }
 
 TEST_F(standby, cloned_unicasts_come_once)
@@ -258,6 +303,65 @@ TEST_F(standby, late_broadcasts_are_skipped_late_unicasts_not)
 	EXPECT_EQ(1, count[1]);
 	EXPECT_EQ(1, info_of(self->hold).late);
 	EXPECT_EQ(1, info_of(self->hold).late_skipped);
+}
+
+/* A late frame from another sender, and one from that of the flood. */
+static void late_unicasts(struct __test_metadata *_metadata,
+			  FIXTURE_DATA(standby) *self, int from_the_same)
+{
+	struct pkt k[2] = {
+		pkt_eth(self->n.mac, 900, 1, 0),
+		pkt_eth(self->n.mac, 901, 1, 1),
+	};
+	int count[2] = {};
+
+	k[0].data[2 * ETH_ALEN - 1] ^= 1;
+	ASSERT_EQ(0, nl_import(&self->nl, self->id, k, 2, NULL));
+	count_frames(&self->n, 1, count, 2);
+	EXPECT_EQ(1, count[0]);
+	EXPECT_EQ(from_the_same, count[1]);
+	EXPECT_EQ(1 - from_the_same, info_of(self->hold).late_skipped);
+}
+
+TEST_F(standby, late_unicasts_are_skipped_where_they_are_flooded)
+{
+	flood_both(_metadata, self, self->n.mac, 0);
+	ASSERT_EQ(0, hold_thaw_wait(self->hold));
+	ASSERT_EQ(TAPMIG_STATE_LIVE, info_of(self->hold).state);
+	late_unicasts(_metadata, self, 0);
+}
+
+/* Some of a sender's frames reach the source alone. */
+TEST_F(standby, late_unicasts_come_unless_all_are_flooded)
+{
+	struct pkt k = pkt_eth(self->n.mac, 150, 0, 50);
+	struct pkts held;
+
+	flood_both(_metadata, self, self->n.mac, 0);
+	ASSERT_EQ(0, nl_export(&self->nl, self->id, 0, &held));
+	k.time_ns = held.v[19].time_ns + 1;
+	ASSERT_EQ(0, nl_import(&self->nl, self->id, &k, 1, NULL));
+	/* So long ago that its copy would be here. */
+	ASSERT_TRUE(busywait(realtime_ns() >
+			     k.time_ns + 30 * NSEC_PER_MSEC));
+	ASSERT_EQ(0, hold_thaw_wait(self->hold));
+	late_unicasts(_metadata, self, 1);
+}
+
+TEST_F(standby, what_was_flooded_is_forgotten_at_the_next_freeze)
+{
+	static struct rx rx;
+
+	flood_both(_metadata, self, self->n.mac, 0);
+	ASSERT_EQ(0, nl_end(&self->nl, self->id));
+	ASSERT_EQ(0, hold_thaw_wait(self->hold));
+	while (nic_read(&self->n, 0, &rx) > 0)
+		;
+	ASSERT_EQ(0, hold_freeze(self->hold));
+	ASSERT_EQ(0, nl_begin(&self->nl, self->id, LONG_AGO));
+	ASSERT_EQ(0, hold_thaw_wait(self->hold));
+	ASSERT_EQ(TAPMIG_STATE_LIVE, info_of(self->hold).state);
+	late_unicasts(_metadata, self, 1);
 }
 
 TEST_F(standby, late_frames_are_all_skipped_where_all_are_cloned)

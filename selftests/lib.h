@@ -38,6 +38,8 @@
 
 void die(const char *fmt, ...) __attribute__((noreturn, format(printf, 1, 2)));
 int64_t now_ms(void);
+#define NSEC_PER_MSEC	1000000ULL
+#define NSEC_PER_SEC	1000000000ULL
 __u64 realtime_ns(void);
 /* Kernel release is at least this? */
 bool kernel_has(int major, int minor);

@@ -45,8 +45,8 @@ enum tapmig_role {
 
 /**
  * enum tapmig_dedup - Which captured packets can be copies of imported ones.
- * @TAPMIG_DEDUP_MULTICAST: Those to group addresses; the network floods them
- *   to both hosts.
+ * @TAPMIG_DEDUP_MULTICAST: Those to group addresses, and others that arrived
+ *   at both hosts at the same time; the network floods them.
  * @TAPMIG_DEDUP_ALL: Any; the network clones all traffic to both hosts.
  * @TAPMIG_DEDUP_OFF: None.
  */
