@@ -246,6 +246,8 @@ struct sample {
  * Standby:
  * @waiting: PAIRED waits for the clock
  * @begun: import-begin was done
+ * @time_shift: what makes times of the source's those of this host, in
+ *	nanoseconds, modulo 2^64
  * @sync_asked: SYNC-REQUEST was sent
  * @in_step: SYNCED was sent
  * @acked: last number acknowledged
@@ -285,6 +287,7 @@ struct channel {
 
 	bool waiting;
 	bool begun;
+	uint64_t time_shift;
 	bool sync_asked;
 	bool in_step;
 	uint64_t acked;

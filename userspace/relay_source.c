@@ -98,8 +98,9 @@ static void begin(struct channel *ch)
 		relay_channel_refuse(ch, "out of memory");
 		return;
 	}
-	/* The age has to be that of now. */
-	if (relay_hold_refresh(rh) || !has_packets(rh))
+	/* The age has to be that of now. A newer freeze is offered first. */
+	if (relay_hold_refresh(rh) || !has_packets(rh) ||
+	    rh->h.frozen_ns != rh->known.frozen_ns)
 		return;
 	ch->begin_at = NEVER;
 	if (rh->h.frozen_for_ms <= FLOOD_SKEW_MS) {

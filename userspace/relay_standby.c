@@ -78,22 +78,39 @@ void standby_changed(struct channel *ch, const struct hold *old)
 	ask_sync(ch);
 }
 
-/* How long ago the source froze, by our clock. */
-static uint64_t age_ms(const struct conn *c, uint64_t time)
+/* When the source froze, by our clock. */
+static int64_t freeze_time(const struct conn *c, uint64_t time)
 {
 	int64_t then = (int64_t)(time - (uint64_t)c->clock_offset);
-	int64_t now = relay_now();
 
 	/* A time to come, or before our clock began, makes no sense. */
-	if (then < 0)
-		then = 0;
+	return then < 0 ? 0 : then;
+}
+
+static uint64_t age_ms(int64_t then)
+{
+	int64_t now = relay_now();
+
 	if (now - then < FLOOD_SKEW_NS)
 		return 0;
 	return (now - then - FLOOD_SKEW_NS) / NSEC_PER_MSEC;
 }
 
+/*
+ * What to add to the times of packets. They, and that of the freeze on offer,
+ * are of the source's CLOCK_REALTIME, which may be set to anything.
+ */
+static uint64_t time_shift(struct channel *ch, int64_t then)
+{
+	struct offer *o = relay_peer_find(ch->conn, ch->peer_handle);
+	uint64_t real = then + clock_ns(CLOCK_REALTIME) - relay_now();
+
+	return o && o->frozen_ns ? real - o->frozen_ns : 0;
+}
+
 void standby_begin(struct channel *ch, uint64_t time)
 {
+	int64_t then = freeze_time(ch->conn, time);
 	struct relay_hold *rh = ch->hold;
 
 	if (ch->state == CHANNEL_OPENED) {
@@ -102,8 +119,7 @@ void standby_begin(struct channel *ch, uint64_t time)
 		return;
 	}
 	if (relay_hold_transfer(rh, TAPMIG_CMD_IMPORT_BEGIN,
-				TAPMIG_A_TRANSFER_AGE_MS,
-				age_ms(ch->conn, time))) {
+				TAPMIG_A_TRANSFER_AGE_MS, age_ms(then))) {
 		err("%s: %s", relay_hold_name(rh), rh->ns->nl.error);
 		relay_channel_refuse(ch, "%s", rh->ns->nl.error);
 		return;
@@ -118,6 +134,7 @@ void standby_begin(struct channel *ch, uint64_t time)
 		memset(&rh->counts, 0, sizeof(rh->counts));
 	}
 	rh->begun = true;
+	ch->time_shift = time_shift(ch, then);
 	ch->begun = true;
 	ch->sync_asked = false;
 	ch->in_step = false;
@@ -210,6 +227,7 @@ void standby_packet(struct conn *c, const struct packet *p)
 {
 	struct channel *ch = relay_channel(c, false, p->interface);
 	bool raw = c->in.link_type != LINKTYPE_ETHERNET;
+	struct packet ours = *p;
 	int ret;
 
 	if (!ch) {
@@ -239,7 +257,8 @@ void standby_packet(struct conn *c, const struct packet *p)
 		conn_close(c, "out of memory");
 		return;
 	}
-	ret = packet_batch_add(&c->batch, &ch->hold->ns->nl, p);
+	ours.time_ns += ch->time_shift;
+	ret = packet_batch_add(&c->batch, &ch->hold->ns->nl, &ours);
 	if (ret) {
 		c->batch_chan = NULL;
 		result(c, ch, ret);

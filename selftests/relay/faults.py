@@ -199,6 +199,20 @@ def cloned_traffic_with_dedup_all():
             learning(True)
 
 
+@case
+def unknown_unicast_reaches_both():
+    with Move() as m:
+        learning(False)
+        try:
+            m.source_up()
+            m.standby_up()
+            m.connect()
+            moved(m)
+            checked(m, "unicast flooded to both, dedup=multicast")
+        finally:
+            learning(True)
+
+
 # --- connections ---------------------------------------------------------------------
 
 def through_proxy(m, **options):

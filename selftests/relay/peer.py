@@ -51,8 +51,8 @@ def interface(name=b"tap0", label=b"", link=1):
                  option(3, label) + option(9, b"\x09") + option(0, b""))
 
 
-def packet(channel, number, frame, metadata=None, queue=0):
-    now = time.time_ns()
+def packet(channel, number, frame, metadata=None, queue=0, now=None):
+    now = now or time.time_ns()
     options = option(2, struct.pack("<I", 1)) + \
         option(5, struct.pack("<Q", number)) + \
         option(6, struct.pack("<I", queue))

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The protocol: a peer that keeps to it, and many that do not."""
 
+import json
 import os
 import struct
 import time
@@ -101,17 +102,18 @@ def pair_as_standby(peer, frozen_ns=1, handle=7):
     return channel
 
 
-def pair_as_source(peer, channel=0, handle=8, state=FROZEN):
+def pair_as_source(peer, channel=0, handle=8, state=FROZEN, frozen_ns=1):
     handles = ready(peer)
-    peer.send(offer(handle, SOURCE, state, D_LABEL.encode(), frozen_ns=1),
+    peer.send(offer(handle, SOURCE, state, D_LABEL.encode(),
+                    frozen_ns=frozen_ns),
               interface(label=D_LABEL.encode()),
               message("PAIR", channel, handle, handles[D_LABEL]))
     expect(peer.until("PAIRED") == (channel,), "PAIRED")
     return handles[D_LABEL]
 
 
-def begin(peer, channel=0):
-    peer.send(message("BEGIN", channel, 0, p.monotonic() + peer.skew))
+def begin(peer, channel=0, age=0):
+    peer.send(message("BEGIN", channel, 0, p.monotonic() + peer.skew - age))
 
 
 # --- peers that keep to the rules ------------------------------------------------------
@@ -364,6 +366,48 @@ def source_peer_delivers_in_order():
         expect((done["result"], done["packets"], done["late"]) ==
                ("done", 102, 1), f"{done}")
         peer.close()
+
+
+SEND = """
+import socket, sys
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+s.bind((sys.argv[1], 0))
+for frame in sys.argv[2:]:
+    s.send(bytes.fromhex(frame))
+"""
+
+
+@case
+def times_are_of_the_sources_clock():
+    """A unicast that both hosts got is known by when each of them got it."""
+    ahead, ago = 5 * 3600 * 10**9, 10**9
+    frames = [FRAME[:-1] + bytes([n]) for n in range(10)]
+    for difference, flooded in (0, 10), (ago // 2, 0):
+        with Target() as t:
+            peer = t.peer(skew=7200 * 10**9)
+            frozen = p.monotonic() - ago
+            pair_as_source(peer, frozen_ns=time.time_ns() - ago + ahead)
+            before = t.b.info()["captured"]
+            run(*in_netns("hostA", "python3", "-c", SEND, "tap1"),
+                *(f.hex() for f in frames))
+            t.b.wait("captured", "=", before + 10)
+            path = t.m.path("held")
+            run(*in_netns("hostA", TAPMIG, "export", "label", D_LABEL, path))
+            said = json.loads(run(TAPMIG, "-j", "-s", "import", "check",
+                                  path).stdout)
+            times = [k["time_ns"] for k in said["list"][-10:]]
+            begin(peer, age=p.monotonic() - frozen)
+            peer.send(*(packet(0, FIRST + n, f, now=when + ahead - difference)
+                        for n, (f, when) in enumerate(zip(frames, times))))
+            peer.until("ACK", where=lambda v: v[2] == FIRST + 9)
+            t.b.ask("thaw")
+            peer.until("SYNC_REQUEST")
+            peer.send(message("SYNC", 0, 0, FIRST + 9))
+            peer.until("SYNCED")
+            peer.send(message("END", 0, 0))
+            ended = peer.until("ENDED")
+            expect(ended[2] == 10 and ended[4] == flooded, f"{ended}")
+            peer.close()
 
 
 @case
