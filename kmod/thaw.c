@@ -319,6 +319,17 @@ void tapmig_thaw_now(struct tapmig_hold *h)
 		tapmig_hold_end(h);
 }
 
+/* How long it still has to wait for the peer; not beyond the deadline. */
+static s64 tapmig_thaw_wait_left(const struct tapmig_hold *h)
+{
+	s64 wait = (s64)h->wait_import_ms * NSEC_PER_MSEC;
+
+	if (!tapmig_peer_behind(h) || h->wait_import_ms == U32_MAX ||
+	    (h->flags & TAPMIG_HOLD_FLAGS_DUE))
+		return 0;
+	return max(wait + h->thaw_asked_at - (s64)ktime_get_ns(), 0LL);
+}
+
 /**
  * tapmig_thaw_work - the hand-over is due
  * @work: hold->thaw_work
@@ -334,6 +345,9 @@ void tapmig_thaw_work(struct work_struct *work)
 		;
 	else if (h->state != TAPMIG_STATE_THAWING)
 		tapmig_after_resize(h);
+	else if (tapmig_thaw_wait_left(h))
+		/* Ticks that came late let timers expire early. */
+		tapmig_thaw_start(h);
 	else
 		tapmig_thaw_now(h);
 	mutex_unlock(&h->lock);
@@ -347,16 +361,13 @@ void tapmig_thaw_work(struct work_struct *work)
  */
 void tapmig_thaw_start(struct tapmig_hold *h)
 {
-	s64 wait = (s64)h->wait_import_ms * NSEC_PER_MSEC;
+	s64 wait = tapmig_thaw_wait_left(h);
 	unsigned long delay = 0;
 
 	lockdep_assert_held(&h->lock);
 
-	if (tapmig_peer_behind(h) && h->wait_import_ms != U32_MAX) {
-		wait += h->thaw_asked_at - ktime_get_ns();
-		if (wait > 0)
-			delay = nsecs_to_jiffies(wait) + 2;
-	}
+	if (wait)
+		delay = nsecs_to_jiffies(wait) + 2;
 	tapmig_hold_queue_work(h, &h->thaw_work, delay);
 }
 
