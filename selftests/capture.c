@@ -665,16 +665,6 @@ FIXTURE_VARIANT_ADD(meta, tun_hdr12) { .kind = TUN, .hdr = 12 };
 FIXTURE_VARIANT_ADD(meta, macvtap_hdr10) { .kind = MACVTAP, .hdr = 10 };
 FIXTURE_VARIANT_ADD(meta, macvtap_hdr12) { .kind = MACVTAP, .hdr = 12 };
 
-static unsigned int all_offloads(void)
-{
-	unsigned int v = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN;
-
-	/* TUN_F_USO4, TUN_F_USO6 */
-	if (kernel_has(6, 2))
-		v |= 0x20 | 0x40;
-	return v;
-}
-
 FIXTURE_SETUP(meta)
 {
 	netns_new();
@@ -726,6 +716,29 @@ static size_t make_shape(struct nic *n, const struct shape *s, __u8 *buf)
 	return len + sizeof(h);
 }
 
+static void same_rx(struct __test_metadata *_metadata, const struct rx *a,
+		    const struct rx *b)
+{
+	ASSERT_EQ(a->len, b->len);
+	EXPECT_EQ(0, memcmp(a->hdr, b->hdr, sizeof(a->hdr)))
+		TH_LOG("hdr_len %u, was %u", b->hdr[2] | b->hdr[3] << 8,
+		       a->hdr[2] | a->hdr[3] << 8);
+	EXPECT_EQ(0, memcmp(a->data, b->data, a->len));
+}
+
+/*
+ * Macvtap of a kernel before 7.3 forgets that its reader takes segmentation of
+ * UDP: set_offload() of drivers/net/tap.c puts NETIF_F_GSO_UDP_L4 into a
+ * variable that it has no use for, so tap_handle_frame() segments.
+ */
+static bool may_be_segmented(const struct nic *n, const struct shape *s)
+{
+	return n->kind == MACVTAP && s->gso_type == GSO_UDP_L4 &&
+	       !kernel_has(7, 3);
+}
+
+#define MAX_PARTS	32
+
 /*
  * The same frame three times: straight to the reader, held and thawed, held,
  * exported and imported elsewhere. The reader must see no difference.
@@ -733,17 +746,19 @@ static size_t make_shape(struct nic *n, const struct shape *s, __u8 *buf)
 static void same_by_all_ways(struct __test_metadata *_metadata,
 			     FIXTURE_DATA(meta) *self, const struct shape *s)
 {
-	static struct rx direct, thawed, moved;
+	static struct rx direct[MAX_PARTS], rx;
 	static __u8 buf[70000];
 	struct virtio_net_hdr h;
 	struct nic *n = &self->n, dst;
 	size_t len = make_shape(n, s, buf);
-	int tx, hold;
+	int parts = 0, tx, hold, i;
 	struct pkts p;
 	__u32 id;
 
 	if (s->vlan) {
 		ASSERT_EQ(0, link_vlan("vlan5", n->tx_name, 5));
+		if (n->kind == MACVTAP)
+			link_wait_up(n->tx_name);
 		link_up("vlan5");
 		tx = tx_open(if_nametoindex("vlan5"), TX_VNET);
 	} else {
@@ -752,21 +767,33 @@ static void same_by_all_ways(struct __test_metadata *_metadata,
 
 	ASSERT_EQ(0, tx_send(tx, buf, len));
 	ASSERT_TRUE(nic_poll(n, WAIT_MS));
-	ASSERT_EQ(1, nic_read(n, 0, &direct));
+	while (nic_read(n, 0, &direct[parts]) == 1) {
+		ASSERT_GT(MAX_PARTS, ++parts);
+	}
+	memcpy(&h, direct[0].hdr, sizeof(h));
 	/* It really is what the test is about. */
-	ASSERT_EQ(len - sizeof(h) + (s->vlan ? 4 : 0), direct.len);
-	memcpy(&h, direct.hdr, sizeof(h));
-	ASSERT_EQ(s->gso_type, h.gso_type);
-	ASSERT_EQ(s->gso_size, h.gso_size);
-	ASSERT_EQ(s->partial, !!(h.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM));
+	if (parts > 1 && may_be_segmented(n, s)) {
+		TH_LOG("this kernel has segmented it");
+		ASSERT_EQ((s->payload + s->gso_size - 1) / s->gso_size, parts);
+		ASSERT_EQ(0, h.gso_type);
+	} else {
+		ASSERT_EQ(1, parts);
+		ASSERT_EQ(len - sizeof(h) + (s->vlan ? 4 : 0), direct[0].len);
+		ASSERT_EQ(s->gso_type, h.gso_type);
+		ASSERT_EQ(s->gso_size, h.gso_size);
+		ASSERT_EQ(s->partial,
+			  !!(h.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM));
+	}
 
 	ASSERT_EQ(0, hold_freeze(self->hold));
 	ASSERT_EQ(0, tx_send(tx, buf, len));
-	ASSERT_TRUE(hold_wait_captured(self->hold, 1));
+	ASSERT_TRUE(hold_wait_captured(self->hold, parts));
 	ASSERT_EQ(0, nl_export(&self->nl, info_of(self->hold).id, 0, &p));
-	ASSERT_EQ(1, p.n);
+	ASSERT_EQ(parts, p.n);
 	ASSERT_EQ(0, p.broken);
-	EXPECT_EQ(s->partial || s->gso_type, p.v[0].has_vnet);
+	if (parts == 1) {
+		EXPECT_EQ(s->partial || s->gso_type, p.v[0].has_vnet);
+	}
 	EXPECT_EQ(s->vlan, p.v[0].has_vlan);
 	if (s->vlan) {
 		EXPECT_EQ(5, p.v[0].vlan_tci);
@@ -776,10 +803,11 @@ static void same_by_all_ways(struct __test_metadata *_metadata,
 		  p.v[0].protocol);
 	ASSERT_EQ(0, hold_thaw_wait(self->hold));
 	ASSERT_TRUE(nic_poll(n, WAIT_MS));
-	ASSERT_EQ(1, nic_read(n, 0, &thawed));
-	EXPECT_EQ(direct.len, thawed.len);
-	EXPECT_EQ(0, memcmp(direct.hdr, thawed.hdr, sizeof(direct.hdr)));
-	EXPECT_EQ(0, memcmp(direct.data, thawed.data, direct.len));
+	for (i = 0; i < parts; i++) {
+		ASSERT_EQ(1, nic_read(n, 0, &rx));
+		same_rx(_metadata, &direct[i], &rx);
+	}
+	EXPECT_EQ(0, nic_read(n, 0, &rx));
 
 	ASSERT_TRUE(nic_open_named(&dst, "dst", n->kind, n->hdr, 1));
 	if (n->hdr < 24) {
@@ -789,20 +817,17 @@ static void same_by_all_ways(struct __test_metadata *_metadata,
 	id = info_of(hold).id;
 	ASSERT_EQ(0, hold_freeze(hold));
 	ASSERT_EQ(0, nl_begin(&self->nl, id, 0));
-	ASSERT_EQ(0, nl_import(&self->nl, id, p.v, 1, NULL))
+	ASSERT_EQ(0, nl_import(&self->nl, id, p.v, p.n, NULL))
 		TH_LOG("%s", self->nl.msg);
 	ASSERT_EQ(0, nl_end(&self->nl, id));
 	ASSERT_EQ(0, hold_thaw_wait(hold));
 	ASSERT_TRUE(nic_poll(&dst, WAIT_MS));
-	ASSERT_EQ(1, nic_read(&dst, 0, &moved));
-	EXPECT_EQ(direct.len, moved.len);
-	EXPECT_EQ(0, memcmp(direct.hdr, moved.hdr, sizeof(direct.hdr)))
-		TH_LOG("hdr_len %u, was %u",
-		       moved.hdr[2] | moved.hdr[3] << 8,
-		       direct.hdr[2] | direct.hdr[3] << 8);
-	EXPECT_EQ(0, memcmp(direct.data, moved.data, direct.len));
+	for (i = 0; i < parts; i++) {
+		ASSERT_EQ(1, nic_read(&dst, 0, &rx));
+		same_rx(_metadata, &direct[i], &rx);
+	}
 	EXPECT_EQ(0, info_of(hold).segmented);
-	EXPECT_EQ(0, nic_read(&dst, 0, &moved));
+	EXPECT_EQ(0, nic_read(&dst, 0, &rx));
 }
 
 #define SHAPE(...) same_by_all_ways(_metadata, self, &(struct shape) {	\

@@ -166,6 +166,27 @@ void link_up(const char *name)
 	link_flags(name, IFF_UP, 0);
 }
 
+static bool link_is_up(const char *name)
+{
+	char path[128], state[8] = "";
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/sys/class/net/%s/operstate", name);
+	f = fopen(path, "re");
+	if (!f || !fgets(state, sizeof(state), f))
+		die("cannot read %s", path);
+	fclose(f);
+	return !strcmp(state, "up\n");
+}
+
+void link_wait_up(const char *name)
+{
+	if (!busywait(link_is_up(name)))
+		die("%s does not come up", name);
+	/* It is told before the queues are there; both are done with rtnl. */
+	link_up(name);
+}
+
 void link_down(const char *name)
 {
 	link_flags(name, 0, IFF_UP);
@@ -550,6 +571,16 @@ int nic_offload(struct nic *n, unsigned int offload)
 		if (ioctl(n->fd[q], TUNSETOFFLOAD, offload))
 			return -errno;
 	return 0;
+}
+
+unsigned int all_offloads(void)
+{
+	unsigned int v = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN;
+
+	/* TUN_F_USO4, TUN_F_USO6 */
+	if (kernel_has(6, 2))
+		v |= 0x20 | 0x40;
+	return v;
 }
 
 void nic_set_queue(int fd, bool attached)

@@ -70,6 +70,8 @@ int netns_fd(void);
 void netns_enter(int fd);
 
 void link_up(const char *name);
+/* Until a sender can use its queues: a carrier is noticed some time later. */
+void link_wait_up(const char *name);
 void link_down(const char *name);
 void link_txqlen(const char *name, int len);
 void link_mtu(const char *name, int mtu);
@@ -112,6 +114,8 @@ bool nic_open_named(struct nic *n, const char *name, enum nic_kind kind,
 int nic_attach(struct nic *n);
 void nic_close(struct nic *n);
 int nic_offload(struct nic *n, unsigned int offload);
+/* Each that this kernel has, for nic_offload(). */
+unsigned int all_offloads(void);
 void nic_set_queue(int fd, bool attached);
 int open_tun(void);
 int macvtap_open_node(const char *name);

@@ -696,16 +696,6 @@ TEST_F(pair, a_frame_that_never_was_complete_is_not_delivered)
 
 /* --- segmentation, and headers that nobody should trust ----------------- */
 
-static unsigned int all_offloads(void)
-{
-	unsigned int v = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN;
-
-	/* TUN_F_USO4, TUN_F_USO6 */
-	if (kernel_has(6, 2))
-		v |= 0x20 | 0x40;
-	return v;
-}
-
 static struct pkt pkt_gso(const struct nic *n, __u64 seq, int family,
 			  int proto, size_t payload, int type, int size)
 {
