@@ -43,6 +43,7 @@ EMULATION_FAULT='(Oops: )?int3: 0000 \[#1\]'
 TROUBLE='WARNING:|BUG:|Oops|Call Trace|possible recursive|unreferenced object'
 TROUBLE+='|UBSAN:|KASAN:|Kernel panic|soft lockup|detected stall'
 TROUBLE+='|blocked for more than|general protection fault'
+TROUBLE+='|waiting for .* to become free|leaked reference'
 
 # D, W, B, L in the taint mask: died, warned, bad page, lock-up.
 TAINT_MASK=$(((1 << 7) | (1 << 9) | (1 << 5) | (1 << 14)))
