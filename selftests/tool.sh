@@ -177,7 +177,8 @@ end_test() {
 		kill -KILL "$pid"
 	done 2>/dev/null
 	wait 2>/dev/null
-	umount "$tmp/sys" 2>/dev/null
+	umount "$tmp/sys" "$tmp/full" 2>/dev/null
+	rmdir "$tmp/full" 2>/dev/null
 	while IFS=': ' read -r name _; do
 		[[ $name == *'|'* || $name == lo ]] ||
 			ip link del "$name" 2>/dev/null
@@ -681,6 +682,72 @@ os.execv(sys.argv[1], sys.argv[1:])' "$TAPMIG" export dev tt0 follow \
 	wait "$pid" || rc=$?
 	expect_rc 1 && expect_error "interrupted: 10 packets" || return 1
 	has_all || fail "the file lacks packets"
+	tool discard dev tt0
+	expect_rc 0
+}
+
+# What is written before the disk is full is valid; no packet is committed that
+# is not there.
+test_case export_to_a_full_disk_keeps_the_packets
+export_to_a_full_disk_keeps_the_packets() {
+	tap a tt0
+	freeze dev tt0
+	ask a send 400
+	mkdir "$tmp/full"
+	mount -t tmpfs -o size=16k full "$tmp/full"
+	tool export dev tt0 commit "$tmp/full/x.pcapng"
+	expect_rc 1 && expect_error "No space left on device" || return 1
+	if [[ -s $tmp/full/x.pcapng ]]; then
+		[[ $(packets "$tmp/full/x.pcapng") -lt 400 ]] ||
+			fail "it has all" || return 1
+	fi
+	umount "$tmp/full"
+	[[ $(hold dev tt0 held_packets) == 400 ]] || fail "some are gone" ||
+		return 1
+	rc=0
+	"$TAPMIG" export dev tt0 commit >/dev/full 2>"$errors" || rc=$?
+	expect_rc 1 && expect_error "No space left on device" || return 1
+	[[ $(hold dev tt0 held_packets) == 400 ]] || fail "some are gone"
+	tool export dev tt0 commit "$tmp/x.pcapng"
+	expect_rc 0
+	[[ $(packets "$tmp/x.pcapng") == 400 ]] || fail "not 400 packets"
+}
+
+# Each second call is interrupted; pipes give and take a byte at a time.
+test_case export_and_import_go_on_after_interruptions
+export_and_import_go_on_after_interruptions() {
+	# interrupted CALLS [option]... COMMAND...
+	interrupted() {
+		strace -qq -o "$tmp/strace" -e trace="$1" \
+			-e inject="$1:error=EINTR:when=1+2" "${@:2}" \
+			>"$out" 2>"$errors" || fail "${*:2}" || return 1
+		grep -q 'EINTR.*INJECTED' "$tmp/strace" ||
+			fail "no interruption"
+	}
+
+	tap a tt0 && tap b tt1
+	freeze dev tt0
+	freeze dev tt1 role standby
+	ask a send 100
+	interrupted write,recvmsg "$TAPMIG" export dev tt0 "$tmp/x.pcapng" ||
+		return 1
+	[[ $(packets "$tmp/x.pcapng") == 100 ]] || fail "not 100 packets" ||
+		return 1
+	"$TAPMIG" export dev tt0 2>"$errors" | dd bs=1 status=none |
+		cmp - "$tmp/x.pcapng" || fail "another export" || return 1
+	interrupted read -P "$tmp/x.pcapng" \
+		"$TAPMIG" -j import dev tt1 no-end "$tmp/x.pcapng" || return 1
+	[[ $(json "d['packets'], d['accepted']" <"$out") == "(100, 100)" ]] ||
+		fail "counts" || return 1
+	dd bs=1 if="$tmp/x.pcapng" status=none |
+		"$TAPMIG" -j import dev tt1 >"$out" 2>"$errors" ||
+		fail "import by bytes" || return 1
+	[[ $(json "d['packets'], d['resent']" <"$out") == "(100, 100)" ]] ||
+		fail "counts by bytes" || return 1
+	tool thaw dev tt1 wait
+	expect_rc 0
+	ask b read 100
+	[[ $answer == "got $(range 1 100)" ]] || fail "$answer"
 	tool discard dev tt0
 	expect_rc 0
 }
