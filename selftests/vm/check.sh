@@ -81,7 +81,8 @@ cat_and_fail()
 	return 1
 }
 
-# list_in_vms LIST TIMEOUT: run a list of tests on each of the test kernels.
+# list_in_vms LIST TIMEOUT: run a list of tests on each of the test kernels. All
+# holds together may have half of the memory: more than one user, 1 GiB.
 list_in_vms()
 {
 	local list=$1 timeout=$2 name=${1%.list} k
@@ -96,7 +97,7 @@ list_in_vms()
 		stream "$name-$k" "$VM_DIR/run.sh" --kernel "$k" \
 			--module "$BUILD/kmod-$k/tapmig.ko" \
 			--payload "$BUILD/payload" --out "$OUT/$name-$k" \
-			--timeout "$timeout" -- \
+			--mem 2560 --timeout "$timeout" -- \
 			env KERNEL_SERIES="$k" /run/payload/vm-tests "$list"
 	done
 }

@@ -1,0 +1,346 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What a user can pin, and what users can do to each other.
+ */
+#include "lib.h"
+
+#include <fcntl.h>
+#include <linux/virtio_net.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/sysinfo.h>
+
+#include "kselftest_harness.h"
+
+#define ALICE		65533
+#define BOB		65532
+
+#define HOLDS_OF_A_USER	1024
+#define BYTES_OF_A_USER	(1ULL << 30)
+
+FIXTURE(bounds) {
+	struct nl nl;
+	int ctl;
+};
+
+FIXTURE_SETUP(bounds)
+{
+	netns_new();
+	self->ctl = ctl_open();
+	nl_open(&self->nl);
+}
+
+FIXTURE_TEARDOWN(bounds)
+{
+}
+
+/* A hold that this user makes; this process goes on as root. */
+static int hold_of(int ctl, uid_t uid, struct tapmig_create c)
+{
+	int hold;
+
+	if (setresuid(uid, uid, 0))
+		die("setresuid");
+	hold = ioctl(ctl, TAPMIG_CREATE, &c);
+	if (hold < 0)
+		hold = -errno;
+	if (setresuid(0, 0, 0))
+		die("setresuid");
+	return hold;
+}
+
+/* With a queue of its own, frozen, ready for imports. */
+static int frozen_of(struct __test_metadata *_metadata,
+		     FIXTURE_DATA(bounds) *self, struct nic *n, uid_t uid,
+		     struct tapmig_create c)
+{
+	int hold = hold_of(self->ctl, uid, c);
+
+	EXPECT_LE(0, hold);
+	EXPECT_EQ(0, hold_add(hold, n->fd[0], 0));
+	EXPECT_EQ(0, hold_freeze(hold));
+	EXPECT_EQ(0, nl_begin(&self->nl, info_of(hold).id, 0));
+	return hold;
+}
+
+static void nic_of(struct __test_metadata *_metadata, struct nic *n, int k)
+{
+	char name[IFNAMSIZ];
+
+	snprintf(name, sizeof(name), "tap%d", k);
+	ASSERT_TRUE(nic_open_named(n, name, TAP, 12, 1));
+}
+
+TEST_F(bounds, the_device_is_for_root_and_its_group)
+{
+	struct stat st;
+
+	ASSERT_EQ(0, stat("/dev/" TAPMIG_DEVICE_NAME, &st));
+	EXPECT_TRUE(S_ISCHR(st.st_mode));
+	EXPECT_EQ(0660, st.st_mode & 07777);
+	EXPECT_EQ(0, st.st_uid);
+	IN_CHILD;
+	become_nobody();
+	CHECK(-1, open("/dev/" TAPMIG_DEVICE_NAME, O_RDWR));
+	CHECK(EACCES, errno);
+	_exit(0);
+}
+
+/* Two users, the same label: nothing that is done to one is done to both. */
+TEST_F(bounds, labels_are_no_keys)
+{
+	struct tapmig_create c = CREATE();
+	struct nic n[2] = {};
+	struct pkt k[2];
+	struct pkts p;
+	int hold[2], i;
+	__u32 id[2];
+
+	strcpy(c.label, "the same");
+	for (i = 0; i < 2; i++) {
+		nic_of(_metadata, &n[i], i);
+		hold[i] = frozen_of(_metadata, self, &n[i], i ? ALICE : BOB,
+				    c);
+		id[i] = info_of(hold[i]).id;
+		k[i] = pkt_udp(&n[i], 1, 0, i, 100);
+	}
+	ASSERT_NE(id[0], id[1]);
+	ASSERT_EQ(0, nl_import(&self->nl, id[0], &k[0], 1, NULL));
+	EXPECT_EQ(1, info_of(hold[0]).pending_imports);
+	EXPECT_EQ(0, info_of(hold[1]).pending_imports);
+	ASSERT_EQ(0, nl_export(&self->nl, id[1], 0, &p));
+	EXPECT_EQ(0, p.n);
+	/* One who has a hold of that label has no access to the other. */
+	EXPECT_EQ(-EBUSY, hold_add_flags(hold[1], n[1].fd[0], 0,
+					 TAPMIG_ADD_QUEUE_JOIN));
+	EXPECT_EQ(id[1], info_of(hold[1]).id);
+	ASSERT_EQ(0, hold_discard(hold[1]));
+	EXPECT_EQ(TAPMIG_STATE_FROZEN, info_of(hold[0]).state);
+	EXPECT_EQ(1, info_of(hold[0]).pending_imports);
+	close(hold[1]);
+	EXPECT_EQ(TAPMIG_STATE_FROZEN, info_of(hold[0]).state);
+	EXPECT_EQ(1, info_of(hold[0]).pending_imports);
+}
+
+TEST_F(bounds, a_user_at_its_limit_does_not_limit_others)
+{
+	struct rlimit files = { 2 * HOLDS_OF_A_USER, 2 * HOLDS_OF_A_USER };
+	static int hold[HOLDS_OF_A_USER];
+	int i, other;
+
+	ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &files));
+	for (i = 0; i < HOLDS_OF_A_USER; i++) {
+		hold[i] = hold_of(self->ctl, ALICE, CREATE());
+		ASSERT_LE(0, hold[i])
+			TH_LOG("hold %d", i);
+	}
+	EXPECT_EQ(-EUSERS, hold_of(self->ctl, ALICE, CREATE()));
+	other = hold_of(self->ctl, BOB, CREATE());
+	EXPECT_LE(0, other);
+	close(other);
+	/* And what was given back can be had again. */
+	close(hold[0]);
+	hold[0] = hold_of(self->ctl, ALICE, CREATE());
+	EXPECT_LE(0, hold[0]);
+	for (i = 0; i < HOLDS_OF_A_USER; i++)
+		close(hold[i]);
+}
+
+/*
+ * Small in memory, large in the account: GSO is charged as if it were segmented
+ * already.
+ */
+static struct pkt expensive(const struct nic *n, __u64 seq)
+{
+	static __u8 data[65536];
+	struct virtio_net_hdr h = {
+		.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM,
+		.gso_type = VIRTIO_NET_HDR_GSO_TCPV4,
+		.gso_size = 10,
+		.csum_offset = 16,
+	};
+	struct pkt k = {
+		.seq = seq,
+		.data = data,
+		.has_vnet = true,
+		.protocol = ETH_P_IP,
+	};
+	size_t l4;
+
+	k.len = frame_l4(n, data, AF_INET, IPPROTO_TCP, 30000, true, &l4);
+	h.csum_start = l4;
+	h.hdr_len = l4 + 20;
+	memcpy(k.vnet, &h, sizeof(h));
+	return k;
+}
+
+/* Import until it is refused; what the hold is charged then. */
+static __u64 fill(struct __test_metadata *_metadata,
+		  FIXTURE_DATA(bounds) *self, struct nic *n, int hold)
+{
+	__u32 id = info_of(hold).id;
+	struct pkt k;
+	__u64 seq;
+	int ret;
+
+	for (seq = 1; seq < 100000; seq++) {
+		k = expensive(n, seq);
+		ret = nl_import(&self->nl, id, &k, 1, NULL);
+		if (ret)
+			break;
+	}
+	EXPECT_EQ(-ENOBUFS, ret)
+		TH_LOG("%s", self->nl.msg);
+	return info_of(hold).held_bytes;
+}
+
+#define MAX_TAPS	20
+
+TEST_F(bounds, a_user_pins_so_much_and_no_more)
+{
+	static struct nic n[MAX_TAPS];
+	__u64 sum = 0, most = 0, got;
+	int hold[MAX_TAPS], i, other;
+	struct sysinfo si;
+	struct pkt k;
+
+	ASSERT_EQ(0, sysinfo(&si));
+	if ((__u64)si.totalram * si.mem_unit < 2 * BYTES_OF_A_USER + (64 << 20))
+		SKIP(return, "the limit for all is lower with so little memory");
+	for (i = 0; i < MAX_TAPS - 1; i++) {
+		nic_of(_metadata, &n[i], i);
+		hold[i] = frozen_of(_metadata, self, &n[i], ALICE,
+				    CREATE(.max_bytes =
+					   TAPMIG_UNPRIV_MAX_BYTES));
+		got = fill(_metadata, self, &n[i], hold[i]);
+		EXPECT_LE(got, TAPMIG_UNPRIV_MAX_BYTES);
+		sum += got;
+		if (!i)
+			most = got;
+	}
+	/* The first was stopped by its own limit, the last by the user's. */
+	EXPECT_LT(TAPMIG_UNPRIV_MAX_BYTES / 2, most);
+	EXPECT_GT(most, got);
+	EXPECT_LE(sum, BYTES_OF_A_USER);
+	EXPECT_LT(BYTES_OF_A_USER - TAPMIG_UNPRIV_MAX_BYTES, sum);
+	/* Others do not notice. */
+	nic_of(_metadata, &n[i], i);
+	other = frozen_of(_metadata, self, &n[i], BOB, CREATE());
+	k = expensive(&n[i], 1);
+	EXPECT_EQ(0, nl_import(&self->nl, info_of(other).id, &k, 1, NULL));
+	/* And it gets back what it gives back. */
+	ASSERT_EQ(0, hold_discard(hold[0]));
+	ASSERT_EQ(0, hold_freeze(hold[0]));
+	ASSERT_EQ(0, nl_begin(&self->nl, info_of(hold[0]).id, 0));
+	EXPECT_EQ(0, nl_import(&self->nl, info_of(hold[0]).id, &k, 1, NULL));
+	for (i = 0; i < MAX_TAPS - 1; i++)
+		EXPECT_EQ(0, hold_discard(hold[i]));
+}
+
+TEST_F(bounds, all_together_pin_half_of_the_memory)
+{
+	struct tapmig_create c = CREATE(.max_bytes = TAPMIG_MAX_BYTES);
+	struct nic n[2] = {};
+	struct sysinfo si;
+	__u64 all, got;
+	int hold[2], i;
+	struct pkt k;
+
+	ASSERT_EQ(0, sysinfo(&si));
+	all = (__u64)si.totalram * si.mem_unit / 2;
+	if (all > TAPMIG_MAX_BYTES)
+		SKIP(return, "one hold cannot take that much");
+	for (i = 0; i < 2; i++) {
+		nic_of(_metadata, &n[i], i);
+		hold[i] = frozen_of(_metadata, self, &n[i], 0, c);
+	}
+	got = fill(_metadata, self, &n[0], hold[0]);
+	EXPECT_LE(got, all + (16 << 20));
+	EXPECT_LT(all - (64 << 20), got);
+	k = expensive(&n[1], 1);
+	EXPECT_EQ(-ENOBUFS, nl_import(&self->nl, info_of(hold[1]).id, &k, 1,
+				      NULL));
+	/* What comes then is lost as in a full ring, and counted. */
+	i = tx_open(n[1].tx_ifindex, TX_BYPASS);
+	tx_flow(&n[1], i, 0, 0, 100);
+	EXPECT_TRUE(busywait(info_of(hold[1]).dropped +
+			     info_of(hold[1]).captured == 100));
+	EXPECT_EQ(0, hold_discard(hold[0]));
+	EXPECT_EQ(0, nl_import(&self->nl, info_of(hold[1]).id, &k, 1, NULL));
+}
+
+static int cgroup_put(int dir, const char *name, const char *text)
+{
+	int fd = openat(dir, name, O_WRONLY | O_CLOEXEC), ret;
+
+	if (fd < 0)
+		return -errno;
+	ret = write(fd, text, strlen(text)) < 0 ? -errno : 0;
+	close(fd);
+	return ret;
+}
+
+static long long cgroup_bytes(int dir)
+{
+	int fd = openat(dir, "memory.current", O_RDONLY | O_CLOEXEC);
+	char buf[32] = "";
+
+	if (fd < 0 || read(fd, buf, sizeof(buf) - 1) < 0)
+		die("cannot read memory.current");
+	close(fd);
+	return atoll(buf);
+}
+
+/* Whoever imports pays, as for memory of its own. */
+TEST_F(bounds, imports_are_charged_to_the_cgroup)
+{
+	char path[] = "/tmp/cgroup.XXXXXX", group[64];
+	long long before, held, after;
+	struct pkt k = {};
+	struct nic n;
+	int root, dir, hold, i;
+	__u32 id;
+
+	ASSERT_NE(NULL, mkdtemp(path));
+	if (mount("none", path, "cgroup2", 0, NULL)) {
+		rmdir(path);
+		SKIP(return, "no cgroup2");
+	}
+	root = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	ASSERT_LE(0, root);
+	if (cgroup_put(root, "cgroup.subtree_control", "+memory"))
+		SKIP(return, "no memory controller");
+	snprintf(group, sizeof(group), "%s/bounds", path);
+	ASSERT_EQ(0, mkdir(group, 0755));
+	dir = open(group, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	ASSERT_LE(0, dir);
+	ASSERT_EQ(0, cgroup_put(dir, "cgroup.procs", "0"));
+
+	nic_of(_metadata, &n, 0);
+	hold = frozen_of(_metadata, self, &n, 0, CREATE());
+	id = info_of(hold).id;
+	k = pkt_udp(&n, 1, 0, 0, 256 * 1024);
+	before = cgroup_bytes(dir);
+	for (i = 0; i < 64; i++) {
+		k.seq = i + 1;
+		ASSERT_EQ(0, nl_import(&self->nl, id, &k, 1, NULL));
+	}
+	held = cgroup_bytes(dir) - before;
+	EXPECT_LE(15 << 20, held);
+	ASSERT_EQ(0, hold_discard(hold));
+	after = cgroup_bytes(dir) - before;
+	EXPECT_GT(4 << 20, after);
+	TH_LOG("16 MiB: %lld held, %lld after", held, after);
+	close(hold);
+	/* Back, so that it can go. */
+	ASSERT_EQ(0, cgroup_put(root, "cgroup.procs", "0"));
+	EXPECT_EQ(0, rmdir(group));
+	close(dir);
+	close(root);
+	EXPECT_EQ(0, umount(path));
+	EXPECT_EQ(0, rmdir(path));
+}
+
+TEST_HARNESS_MAIN
