@@ -1363,6 +1363,8 @@ int tapmig_queue_add(struct tapmig_hold *h, struct file *file, u16 index)
 	}
 	tapmig_left_adopt(q);
 	tapmig_queue_add_hook(q);
+	/* Who looks for holds by their device can find this one now. */
+	tapmig_hold_event(h);
 	q = NULL;
 unlock:
 	mutex_unlock(&h->lock);

@@ -618,7 +618,12 @@ TEST_F(nl, events_tell_the_whole_life)
 	nl_subscribe(&self->nl);
 	ASSERT_TRUE(nic_open_named(&n, "tapb", TAP, 0, 1));
 	hold = hold_new(&n, &c);
-	ASSERT_TRUE(nl_wait_state(&self->nl, c.id, TAPMIG_STATE_ARMED, &h));
+	/* New, and then with a device. */
+	do {
+		ASSERT_TRUE(nl_wait_state(&self->nl, c.id, TAPMIG_STATE_ARMED,
+					  &h));
+	} while (!h.v[TAPMIG_A_HOLD_QUEUES]);
+	EXPECT_TRUE(h.has[TAPMIG_A_HOLD_IFINDEX]);
 	ASSERT_EQ(0, hold_freeze(hold));
 	ASSERT_TRUE(nl_wait_state(&self->nl, c.id, TAPMIG_STATE_FROZEN, &h));
 	EXPECT_STREQ("life", h.label);
