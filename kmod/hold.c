@@ -309,6 +309,7 @@ void tapmig_hold_settle(struct tapmig_hold *h)
 		keep = h->keep_packets;
 	spin_unlock_irq(&h->pkt_lock);
 
+	/* Counted in tapmig_hold_capture(). */
 	tapmig_list_free(&reap);
 	while ((p = tapmig_list_pop(&fresh))) {
 		tapmig_pkt_scrub(p);
@@ -437,8 +438,7 @@ void tapmig_hold_leave(struct tapmig_hold *h)
 		tapmig_queue_leave(q);
 	}
 	h->dev = NULL;
-	if (dev)
-		netdev_put(dev, &h->dev_tracker);
+	netdev_put(dev, &h->dev_tracker);
 }
 
 /**
@@ -1109,6 +1109,7 @@ int tapmig_hold_commit(struct tapmig_hold *h, u64 seq,
 	h->gap_base = max(h->gap_base, seq);
 	h->committed_seq = max(h->committed_seq, seq);
 	tapmig_hold_uncharge(h, gone.count, gone.bytes);
+	/* No loss: that they are elsewhere is what a commit says. */
 	tapmig_list_free(&gone);
 unlock:
 	mutex_unlock(&h->lock);
@@ -1325,6 +1326,7 @@ void tapmig_after_resize(struct tapmig_hold *h)
 		if (h->prepared)
 			tapmig_queue_grow(q, h->prepared_entries);
 	}
+	/* Counted in tapmig_handover_drops(). */
 	tapmig_list_free(&ho.drop);
 	tapmig_hold_restore_rings(h);
 }

@@ -806,6 +806,7 @@ static struct tapmig_pkt *tapmig_nl_export_next(struct tapmig_nl_export *ctx,
 		err = tapmig_skb_segment(tapmig_pkt_skb(p), &segs);
 		if (!err) {
 			tapmig_captured_replace(h, p, &segs);
+			/* No loss: its segments are in its place. */
 			tapmig_pkt_free(p);
 			continue;
 		}
@@ -902,6 +903,7 @@ void tapmig_nl_partial_free(struct tapmig_hold *h)
 
 	if (!h->partial)
 		return;
+	/* No loss here: its sender was not told that it came. */
 	kfree_skb(h->partial->skb);
 	kfree(h->partial);
 	h->partial = NULL;
@@ -1079,6 +1081,7 @@ static int tapmig_nl_import_end_packet(struct tapmig_nl_import *im)
 	if (segmented && c->subs) {
 		NL_SET_ERR_MSG(im->extack,
 			       "a segment has to be segmented again");
+		/* No loss: the sender is refused, and has it. */
 		tapmig_list_free(&done);
 		return -EINVAL;
 	}

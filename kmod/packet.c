@@ -406,6 +406,7 @@ struct sk_buff *tapmig_skb_alloc(u32 len, u32 linear)
 	return skb;
 
 free_skb:
+	/* No loss: there is no packet in it yet. */
 	kfree_skb(skb);
 	return NULL;
 }
@@ -896,6 +897,7 @@ int tapmig_skb_finish(struct sk_buff *skb, u32 link_type,
 	return 0;
 
 free_skb:
+	/* No loss: the sender is refused, and has it. */
 	kfree_skb(skb);
 	return err;
 }
@@ -997,6 +999,7 @@ int tapmig_skb_segment(struct sk_buff *skb, struct tapmig_list *out)
 	return 0;
 
 free_segs:
+	/* No loss: what they were made of is still there. */
 	kfree_skb_list(segs);
 	return err;
 }

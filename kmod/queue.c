@@ -747,7 +747,7 @@ void tapmig_queue_handover(struct tapmig_queue *q, struct tapmig_handover *ho)
 				size += want;
 			else
 				size = want;
-			if (size > a.size) {
+			if (size > a.size || !a.entries) {
 				old = a.entries;
 				a.entries = tapmig_array_alloc(size,
 							       __GFP_NOFAIL);
@@ -874,7 +874,10 @@ static struct tapmig_queue *tapmig_probe(struct tapmig_hold *h, u16 txq)
 	res = h->probe_queue;
 	h->probe = NULL;
 	spin_unlock_irq(&h->pkt_lock);
-	/* The ring's reference is ours now, if it got there. */
+	/*
+	 * The ring's reference is ours now, if it got there. No loss: nobody
+	 * sent it but we.
+	 */
 	if (res)
 		kfree_skb(skb);
 	kfree_skb(skb);
@@ -1109,6 +1112,7 @@ int tapmig_queue_adapt(struct tapmig_hold *h, struct tapmig_pkt *p,
 		if (err == -ENOMEM)
 			return err;
 		if (err) {
+			/* Counted by the callers. */
 			kfree_skb(skb);
 			return -EINVAL;
 		}
