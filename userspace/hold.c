@@ -437,7 +437,7 @@ int selector_resolve(struct nl *nl, const struct selector *sel,
 		else
 			err("no hold with a label like '%s'", sel->label);
 	}
-	if (ret) {
+	if (ret < 0) {
 		free(c.holds);
 		return ret;
 	}

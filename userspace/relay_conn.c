@@ -759,7 +759,7 @@ static void make_room(struct relay *r)
 
 void relay_accept(struct relay *r)
 {
-	struct sockaddr_storage ss;
+	struct sockaddr_storage ss = { 0 };
 	socklen_t len = sizeof(ss);
 	struct ucred cred;
 	char name[128];

@@ -143,33 +143,32 @@ static void free_data(gnutls_datum_t *d)
  * whether they are to be trusted is the administrator's business, and packets
  * must not be lost for it. What everyone can write proves nothing.
  */
-static int check_mode(const char *path, const struct stat *st, bool secret)
+static bool mode_is_good(const char *path, const struct stat *st, bool secret)
 {
 	if (st->st_mode & 0002) {
 		err("%s: every user of this host can write it (mode %04o)",
 		    path, st->st_mode & 07777);
-		return -EPERM;
+		return false;
 	}
 	if (secret && st->st_mode & 0004)
 		err("%s: warning: every user of this host can read this key (mode %04o)",
 		    path, st->st_mode & 07777);
-	return 0;
+	return true;
 }
 
 /* With a zero behind it, which is not counted. */
-static int load_file(const char *path, bool secret, gnutls_datum_t *d)
+static bool load_file(const char *path, bool secret, gnutls_datum_t *d)
 {
+	bool loaded = false;
 	struct stat st;
 	ssize_t n = 0;
-	int fd, ret;
+	int fd;
 
 	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 	if (fd < 0 || fstat(fd, &st)) {
-		ret = -errno;
 		err("%s: %s", path, strerror(errno));
 		goto out;
 	}
-	ret = -EINVAL;
 	if (!S_ISREG(st.st_mode)) {
 		err("%s: not a regular file", path);
 		goto out;
@@ -178,14 +177,12 @@ static int load_file(const char *path, bool secret, gnutls_datum_t *d)
 		err("%s: larger than %d bytes", path, FILE_SIZE_MAX);
 		goto out;
 	}
-	ret = check_mode(path, &st, secret);
-	if (ret)
+	if (!mode_is_good(path, &st, secret))
 		goto out;
 	d->size = 0;
 	d->data = malloc(st.st_size + 1);
 	if (!d->data) {
 		err("%s: out of memory", path);
-		ret = -ENOMEM;
 		goto out;
 	}
 	while (d->size < (size_t)st.st_size) {
@@ -195,15 +192,15 @@ static int load_file(const char *path, bool secret, gnutls_datum_t *d)
 		d->size += n;
 	}
 	d->data[d->size] = 0;
-	if (n < 0) {
-		ret = -errno;
+	loaded = n >= 0;
+	if (!loaded) {
 		err("%s: %s", path, strerror(errno));
 		free_data(d);
 	}
 out:
 	if (fd >= 0)
 		close(fd);
-	return ret;
+	return loaded;
 }
 
 /* The file of one of two names. NULL: neither is there. */
@@ -312,9 +309,8 @@ static int load_authorities(struct tls_creds *c, const char *dir,
 	c->ca_path = need_file(dir, "ca-cert.pem", "cacert.pem");
 	if (!c->ca_path)
 		return -ENOENT;
-	ret = load_file(c->ca_path, false, &pem);
-	if (ret)
-		return ret;
+	if (!load_file(c->ca_path, false, &pem))
+		return -EINVAL;
 	ret = gnutls_x509_crt_list_import2(&list, &count, &pem,
 					   GNUTLS_X509_FMT_PEM, 0);
 	free_data(&pem);
@@ -357,9 +353,8 @@ static int load_revocations(struct tls_creds *c, const char *dir,
 	c->crl_path = find_file(dir, "ca-crl.pem", "cacrl.pem");
 	if (!c->crl_path)
 		return 0;
-	ret = load_file(c->crl_path, false, &pem);
-	if (ret)
-		return ret;
+	if (!load_file(c->crl_path, false, &pem))
+		return -EINVAL;
 	ret = gnutls_x509_crl_list_import2(&list, &count, &pem,
 					   GNUTLS_X509_FMT_PEM, 0);
 	free_data(&pem);
@@ -426,7 +421,7 @@ static int load_own(struct tls_creds *c, const char *dir,
 {
 	gnutls_datum_t cert = { 0 }, key = { 0 };
 	char *cert_path, *key_path = NULL;
-	int ret = -ENOENT;
+	int ret = -EINVAL;
 
 	cert_path = c->server ?
 		need_file(dir, "server-cert.pem", "servercert.pem") :
@@ -435,13 +430,10 @@ static int load_own(struct tls_creds *c, const char *dir,
 		key_path = c->server ?
 			need_file(dir, "server-key.pem", "serverkey.pem") :
 			need_file(dir, "client-key.pem", "clientkey.pem");
-	if (!key_path)
+	if (!key_path || !load_file(cert_path, false, &cert) ||
+	    !load_file(key_path, true, &key))
 		goto out;
-	ret = load_file(cert_path, false, &cert);
-	if (!ret)
-		ret = load_file(key_path, true, &key);
-	if (!ret)
-		ret = check_own(c, cert_path, &cert, trust);
+	ret = check_own(c, cert_path, &cert, trust);
 	if (ret)
 		goto out;
 	ret = gnutls_certificate_set_x509_key_mem2(c->cert, &cert, &key,
@@ -583,12 +575,10 @@ static int load_users(struct tls_creds *c)
 	const char *why;
 	char *line, *next;
 	size_t len;
-	int ret;
+	int ret = -EINVAL;
 
-	ret = load_file(c->psk_path, true, &d);
-	if (ret)
-		return ret;
-	ret = -EINVAL;
+	if (!load_file(c->psk_path, true, &d))
+		return -EINVAL;
 	if (strlen((char *)d.data) != d.size) {
 		err("%s: not a text file", c->psk_path);
 		goto out;

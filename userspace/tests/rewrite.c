@@ -117,8 +117,10 @@ int main(int argc, char **argv)
 	if (argc != 3)
 		return 2;
 	f = fopen(argv[2], "rb");
+	if (!f)
+		return 2;
 	data = malloc(size);
-	if (!f || !data)
+	if (!data)
 		return 2;
 	while ((n = fread(data + len, 1, size - len, f)) > 0) {
 		len += n;
