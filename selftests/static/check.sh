@@ -334,6 +334,8 @@ done
 for k in "${SPARSE_SERIES[@]}"; do
 	check "sparse_$k" sparse_is_silent "$k"
 done
+check kernel_without_tun_is_refused "$STATIC/refused.sh" config
+check changed_interface_is_refused "$STATIC/refused.sh" interface
 check checkpatch_kmod checkpatch kmod
 check checkpatch_uapi checkpatch uapi
 check checkpatch_userspace checkpatch userspace
