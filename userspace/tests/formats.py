@@ -19,6 +19,8 @@ import subprocess
 import sys
 import tempfile
 
+from tap import Tap
+
 SHB, IDB, PB, SPB, EPB = 0x0A0D0D0A, 1, 2, 3, 6
 SEQ_FIRST, SEQ_MAX, FRAME_MAX = 65537, 2147483647, 524288
 CAPLEN_MAX = 262144
@@ -190,18 +192,8 @@ class Tests:
         self.tool = os.path.join(out, "tapmig")
         self.rewrite = os.path.join(out, "tests", "rewrite")
         self.dir = tempfile.mkdtemp(prefix="tapmig-formats.")
-        self.lines = []
-        self.failed = 0
-
-    def result(self, ok, name, note="", skip=None):
-        self.failed += not ok
-        line = f"{'ok' if ok else 'not ok'} {len(self.lines) + 1} {name}"
-        if skip:
-            line += f" # SKIP {skip}"
-        self.lines.append(line)
-        if not ok:
-            self.lines[-1] += "".join(
-                "\n# " + part for part in str(note).splitlines())
+        self.tap = Tap()
+        self.result = self.tap.result
 
     def path(self, name, data):
         path = os.path.join(self.dir, name)
@@ -526,7 +518,7 @@ class Tests:
                         f"{name}_cut_and_changed_at_every_byte",
                         f"exit {run.returncode}\n" + run.stderr.decode())
             if run.returncode == 0:
-                self.lines.append("# " + run.stdout.decode().strip())
+                self.tap.note(run.stdout.decode().strip())
         # The same through the tool, for its messages and exit codes.
         bad = []
         for cut in range(len(own)):
@@ -661,20 +653,8 @@ class Tests:
         self.fuzz()
         self.other_readers()
         self.arguments()
-        count = len([x for x in self.lines if not x.startswith("#")])
-        print("TAP version 13")
-        print(f"1..{count}")
-        number = 0
-        for line in self.lines:
-            if not line.startswith("#"):
-                number += 1
-                verdict, rest = line.split(" ", 1)
-                if verdict == "not":
-                    verdict, rest = "not ok", rest.split(" ", 1)[1]
-                line = f"{verdict} {number} {rest.split(' ', 1)[1]}"
-            print(line)
         shutil.rmtree(self.dir)
-        return 1 if self.failed else 0
+        return self.tap.end()
 
 
 if __name__ == "__main__":

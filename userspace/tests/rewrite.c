@@ -26,7 +26,7 @@ static enum capture_status feed(const uint8_t *data, size_t len, size_t piece,
 				size_t *packets)
 {
 	enum capture_status status;
-	volatile uint8_t touch;
+	volatile uint8_t touch = 0;
 	struct capture c;
 	struct packet p;
 	size_t at = 0, n;
@@ -85,6 +85,8 @@ static void fuzz(uint8_t *data, size_t len)
 	for (at = 0; at <= len; at++) {
 		/* A copy of that size, so that a tool sees reads beyond it. */
 		copy = malloc(at ? at : 1);
+		if (!copy)
+			abort();
 		memcpy(copy, data, at);
 		if (feed(copy, at, 4096, NULL, error, NULL) == CAPTURE_END)
 			good++;

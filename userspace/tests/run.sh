@@ -18,7 +18,7 @@ for t; do
 	n=$((n + 1))
 	rc=0
 	echo "# run: $t"
-	python3 "$here/$t" "$out" 2>&1 </dev/null | sed -u 's/^/  /' ||
+	python3 -B "$here/$t" "$out" 2>&1 </dev/null | sed -u 's/^/  /' ||
 		rc=${PIPESTATUS[0]}
 	case $rc in
 	0) echo "ok $n $t" ;;

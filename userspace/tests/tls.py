@@ -15,6 +15,8 @@ import subprocess
 import sys
 import tempfile
 
+from tap import Tap
+
 SKIP = 4
 # More than a record, not a multiple of anything.
 BYTES = 300001
@@ -24,8 +26,8 @@ class Tests:
     def __init__(self, out):
         self.tls = os.path.join(out, "tests", "tls")
         self.dir = tempfile.mkdtemp()
-        self.lines = []
-        self.failed = False
+        self.tap = Tap()
+        self.result = self.tap.result
         self.env = {}
 
     def path(self, *names):
@@ -130,12 +132,6 @@ class Tests:
             'crl_this_update_date = "2001-01-01 00:00:00"\n'
             'crl_next_update_date = "2002-01-01 00:00:00"\n'))
         self.good = self.creds("good", "ca", "server", "client")
-
-    def result(self, good, name, why=""):
-        self.lines.append(("ok " if good else "not ok ") + name)
-        if not good:
-            self.failed = True
-            self.lines += ["# " + x for x in str(why).splitlines()]
 
     def run(self, **args):
         words = [f"{k.replace('_', '-')}={v}" for k, v in args.items()
@@ -532,18 +528,8 @@ class Tests:
         self.cut_lines()
         self.changed_bytes()
         self.older_version()
-        results = [x for x in self.lines if not x.startswith("#")]
-        print("TAP version 13")
-        print(f"1..{len(results)}")
-        number = 0
-        for line in self.lines:
-            if not line.startswith("#"):
-                number += 1
-                verdict, name = line.rsplit(" ", 1)
-                line = f"{verdict} {number} {name}"
-            print(line)
         shutil.rmtree(self.dir)
-        return 1 if self.failed else 0
+        return self.tap.end()
 
 
 if __name__ == "__main__":
