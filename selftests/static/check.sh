@@ -306,6 +306,21 @@ systemd_units()
 	grep -qx 'CapabilityBoundingSet=CAP_NET_ADMIN CAP_SYS_ADMIN' "$unit"
 }
 
+# The program that libvirt starts for QEMU changes TAP netdevs and nothing else.
+emulator_adds_the_property()
+{
+	local wrapper=docs/examples/qemu-migration-hold said
+
+	said=$(TAPMIG_QEMU=/bin/echo "$wrapper" -name tap,x -netdev \
+		'{"type":"tap","fds":"3:4","id":"hostnet0"}' -netdev \
+		'{"type":"user","id":"n1"}' -netdev tap,id=n2 \
+		-netdev tap,id=n3,migration-hold=local)
+	echo "$said"
+	[ "$said" = '-name tap,x -netdev {"type": "tap", "fds": "3:4", "id": "hostnet0", "migration-hold": "on"} -netdev {"type": "user", "id": "n1"} -netdev tap,id=n2,migration-hold=on -netdev tap,id=n3,migration-hold=local' ]
+	said=$(TAPMIG_QEMU=/nowhere "$wrapper" 2>&1) && return 1
+	[ "$said" = 'qemu-migration-hold: /nowhere: No such file or directory' ]
+}
+
 # Builds and tests leave nothing beside build/.
 tree_is_clean()
 {
@@ -346,6 +361,7 @@ check uapi_headers_compile_alone uapi_headers_compile_alone
 check user_programs_are_silent user_programs_are_silent
 check installs_and_uninstalls installs_and_uninstalls
 check systemd_units systemd_units
+check emulator_adds_the_property emulator_adds_the_property
 check shellcheck shell_scripts
 check man_pages man_pages
 check spdx spdx
