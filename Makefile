@@ -139,6 +139,9 @@ check-long: ## what takes too long for every change
 check-core check-debug check-dkms check-long check-migration check-relay check-static check-tool check-vm: deps-build deps-test
 	@$(VM)/check.sh $(@:check-%=%)
 
+fuzz: deps-build deps-test deps-fuzz deps-debug ## fuzzers, FUZZ_SECONDS each (600); the module's too
+	@$(VM)/check.sh fuzz
+
 bench: tool deps-bench kmod-7.3 ## costs, as ratios; build/bench.json
 	@[ ! -f selftests/bench/Makefile ] || \
 		$(MAKE) -C selftests/bench OUT="$(BUILD)/bench"
@@ -147,7 +150,7 @@ bench: tool deps-bench kmod-7.3 ## costs, as ratios; build/bench.json
 ##@ Housekeeping
 
 deps: deps-build deps-test ## install missing packages (apt)
-deps-build deps-test deps-debug deps-migration deps-bench:
+deps-build deps-test deps-debug deps-migration deps-bench deps-fuzz:
 	@$(VM)/deps.sh $(@:deps-%=%)
 
 clean: ## remove build/
@@ -171,5 +174,6 @@ help: ## this list
 	relay-payload migration-rig ynl-regen install uninstall modules_install \
 	demo check check-core check-debug check-dkms check-long \
 	check-migration check-relay check-static check-tool check-vm bench \
-	deps deps-build deps-test deps-debug deps-migration deps-bench clean \
+	fuzz deps deps-build deps-test deps-debug deps-migration deps-bench \
+	deps-fuzz clean \
 	distclean help

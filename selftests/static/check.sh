@@ -54,8 +54,8 @@ NOT_FOR_TESTS+=,MACRO_WITH_FLOW_CONTROL
 
 # What only the macros of the tests' harness lead to. An assertion is two
 # statements, so it needs braces where one would do; and FIXTURE_DATA(), a type
-# with arguments, is taken for a factor. "FILE:LINE: LEVEL:TYPE: …" in, the
-# rest of the lines out.
+# with arguments, is taken for a factor. And libFuzzer has its own names.
+# "FILE:LINE: LEVEL:TYPE: …" in, the rest of the lines out.
 without_harness()
 {
 	local line file n type
@@ -67,6 +67,7 @@ without_harness()
 			grep -qE '^\s*(ASSERT|EXPECT)_' && continue ;;
 		SPACING) sed -n "${n}p" "$file" |
 			grep -qE 'FIXTURE_DATA\(\w+\) \*self\>' && continue ;;
+		CAMELCASE) [[ $line == *'<LLVMFuzzer'* ]] && continue ;;
 		esac
 		printf '%s\n' "$line"
 	done

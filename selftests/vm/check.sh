@@ -182,6 +182,13 @@ group_tool()
 	built tool-build tool || return 0
 	stream tool make -s -C "$TOP_DIR/userspace" OUT="$BUILD/userspace" \
 		check
+	stream fuzz-replay make -s -C "$TOP_DIR/selftests/fuzz" \
+		OUT="$BUILD/fuzz" check
+}
+
+group_fuzz()
+{
+	stream fuzz make -s -C "$TOP_DIR/selftests/fuzz" OUT="$BUILD/fuzz" fuzz
 }
 
 group_dkms()

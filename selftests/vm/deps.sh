@@ -7,7 +7,8 @@
 #   deps.sh GROUP…     build: module and tool; test: what make check and make
 #                      demo need beside; bench: what make bench builds; debug:
 #                      for the kernel of make check-debug; migration: for
-#                      QEMU and the guest of make check-migration
+#                      QEMU and the guest of make check-migration; fuzz: for
+#                      make fuzz
 
 set -euo pipefail
 shopt -s inherit_errexit
@@ -25,6 +26,7 @@ migration=(
 	libglib2.0-dev ninja-build patch pkg-config python3-distlib python3-venv
 	xz-utils zlib1g-dev
 )
+fuzz=(clang libclang-rt-dev)
 bench=(bc bison flex libelf-dev libssl-dev)
 
 # missing PACKAGE…: those of them that are not installed.
@@ -52,6 +54,7 @@ for group; do
 	test) packages+=("${test[@]}") ;;
 	debug) packages+=("${debug[@]}") ;;
 	migration) packages+=("${migration[@]}") ;;
+	fuzz) packages+=("${fuzz[@]}") ;;
 	bench) packages+=("${bench[@]}") ;;
 	*) die "unknown group '$group'" ;;
 	esac
