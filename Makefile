@@ -119,9 +119,7 @@ MODULE_7_3="$(BUILD)/kmod-7.3/tapmig.ko" \
 PAYLOAD="$(BUILD)/payload"
 endef
 
-demo: tool kmod-6.1 ## a migration in one VM: stock against tapmig
-	@[ ! -f selftests/demo/Makefile ] || \
-		$(MAKE) -C selftests/demo OUT="$(BUILD)/demo"
+demo: deps-debug deps-migration kmod-6.1 migration-rig ## a guest migrates: stock, then tapmig
 	@$(script_env) selftests/demo/demo.sh </dev/null
 
 check: deps-build deps-test deps-debug deps-migration ## all groups of tests

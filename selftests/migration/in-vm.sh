@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 #
 # The part of the migration tests that runs in the VM: loads what is needed,
-# then runs the rows. Leaves the logs of all QEMUs in /run/out.
+# then runs the command. Leaves the logs of all QEMUs in /run/out.
 
 set -euo pipefail
 
@@ -10,6 +10,6 @@ export PATH=$PWD/bin:$PATH
 modprobe -a tapmig vhost_net
 sysctl -qw vm.overcommit_memory=1
 rc=0
-./migration.py "$@" || rc=$?
+"$@" || rc=$?
 cp /run/rig/*.{log,serial} /run/out/ 2>/dev/null || :
 exit "$rc"

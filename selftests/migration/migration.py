@@ -41,6 +41,7 @@ class Rows:
         self.start = time.monotonic()
         self.others = []
         self.relays = None
+        self.downtime_ms = None
 
     def say(self, text):
         print(f"# {time.monotonic() - self.start:6.1f} s  {text}", flush=True)
@@ -75,7 +76,7 @@ class Rows:
         try:
             if wait:
                 for line in self.relays.results():
-                    print(f"#   relay: {line}")
+                    self.relay_result(line)
         finally:
             self.relays.end()
             self.relays = None
@@ -110,6 +111,7 @@ class Rows:
         """The guest is there: its old QEMU ends."""
         for end in self.qemu, q:
             end.wait_migration("completed")
+        self.downtime_ms = self.qemu.command("query-migrate")["downtime"]
         self.say("the migration is complete")
         self.qemu.quit()
         self.others.remove(q)
@@ -147,6 +149,9 @@ class Rows:
                 self.say(str(e))
 
     # Verdicts
+
+    def relay_result(self, line):
+        print(f"#   relay: {line}")
 
     def counts(self, name, results):
         for net, r in zip(NETS, results):

@@ -242,7 +242,7 @@ build_user_programs()
 
 	make -s --no-print-directory tool tests BUILD="$work/out" \
 		USERCFLAGS=-Werror || return 1
-	for dir in demo bench relay; do
+	for dir in bench migration relay; do
 		make -s --no-print-directory -C "selftests/$dir" \
 			OUT="$work/out/$dir" USERCFLAGS=-Werror || return 1
 	done
