@@ -230,7 +230,9 @@ static void tapmig_handover_captured(struct tapmig_handover *ho)
 /* Is more to come from the peer. */
 static bool tapmig_peer_pending(struct tapmig_hold *h)
 {
-	return h->importing || (tapmig_peer_behind(h) && !h->import_begun);
+	return h->importing ||
+	       (tapmig_peer_behind(h) && !h->import_begun &&
+		h->wait_import_ms != U32_MAX);
 }
 
 /**
