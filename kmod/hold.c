@@ -1049,8 +1049,9 @@ int tapmig_hold_discard(struct tapmig_hold *h, struct netlink_ext_ack *extack)
 	tapmig_import_reset(h);
 	h->prepared = false;
 	h->flags &= ~TAPMIG_HOLD_FLAGS_DETACHED;
-	if (h->state != TAPMIG_STATE_ARMED && h->state != TAPMIG_STATE_DEAD) {
+	if (h->state != TAPMIG_STATE_DEAD)
 		tapmig_hold_stop_deadline(h);
+	if (h->state != TAPMIG_STATE_ARMED && h->state != TAPMIG_STATE_DEAD) {
 		if (!h->thawed_at)
 			h->thawed_at = ktime_get_ns();
 		tapmig_hold_set_state(h, TAPMIG_STATE_ARMED);
@@ -1194,6 +1195,10 @@ int tapmig_hold_set(struct tapmig_hold *h, const struct tapmig_set *set,
 	old_flags = h->flags;
 	if (set->mask & TAPMIG_SET_FLAGS)
 		h->flags = (h->flags & ~set->flags_mask) | set->flags;
+	/* Who outlives his owner has to end some time. */
+	if (h->state == TAPMIG_STATE_FROZEN && !h->deadline &&
+	    (h->flags & TAPMIG_HOLD_FLAGS_DETACHED))
+		tapmig_hold_start_deadline(h);
 	if (h->flags != old_flags)
 		tapmig_hold_event(h);
 	goto unlock;
