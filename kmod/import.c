@@ -117,13 +117,18 @@ unlock:
  * @h: the hold
  * @extack: where to say why not
  *
- * Return: 0; -EBUSY: no session is open; -EINVAL: a packet is incomplete.
+ * Return: 0; -EBUSY: no session is open; -EINVAL: a packet is incomplete;
+ * -ENODEV: gone.
  */
 int tapmig_import_sync(struct tapmig_hold *h, struct netlink_ext_ack *extack)
 {
 	int err = 0;
 
 	mutex_lock(&h->lock);
+	if (h->gone) {
+		err = tapmig_hold_refuse(h, extack);
+		goto unlock;
+	}
 	if (!h->importing) {
 		NL_SET_ERR_MSG(extack, "no import session is open");
 		err = -EBUSY;
@@ -147,13 +152,17 @@ unlock:
  * @h: the hold
  * @extack: where to say why not
  *
- * Return: 0; -EBUSY: no session is open.
+ * Return: 0; -EBUSY: no session is open; -ENODEV: gone.
  */
 int tapmig_import_end(struct tapmig_hold *h, struct netlink_ext_ack *extack)
 {
 	int err = 0;
 
 	mutex_lock(&h->lock);
+	if (h->gone) {
+		err = tapmig_hold_refuse(h, extack);
+		goto unlock;
+	}
 	if (!h->importing) {
 		NL_SET_ERR_MSG(extack, "no import session is open");
 		err = -EBUSY;

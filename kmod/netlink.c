@@ -1185,6 +1185,8 @@ static int tapmig_nl_import(struct tapmig_nl_import *im,
 
 	lockdep_assert_held(&h->lock);
 
+	if (h->gone)
+		return tapmig_hold_refuse(h, im->extack);
 	if (!h->importing) {
 		NL_SET_ERR_MSG(im->extack, "no import session is open");
 		return -EBUSY;
