@@ -1223,7 +1223,7 @@ static void read_ack(struct nl *nl, const struct nlmsghdr *nlh,
 
 int nl_talk(struct nl *nl, struct nlmsghdr *req, mnl_cb_t cb, void *data)
 {
-	static char buf[256 * 1024];
+	static __thread char buf[256 * 1024];
 	unsigned int portid = mnl_socket_get_portid(nl->sk);
 	const struct nlmsgerr *err;
 	struct nlmsghdr *nlh;
@@ -1589,7 +1589,7 @@ static void put_pkt(struct nlmsghdr *nlh, const struct pkt *k, __u32 off,
 int nl_import_chunk(struct nl *nl, __u32 id, const struct pkt *v, int n,
 		    size_t chunk, struct imported *res)
 {
-	static char buf[NL_BUF];
+	static __thread char buf[NL_BUF];
 	struct imported none;
 	struct nlmsghdr *nlh;
 	__u32 off, len;
