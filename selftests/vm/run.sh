@@ -188,6 +188,7 @@ parameters=(
 	panic=-1 oops=panic panic_on_warn=1 hung_task_panic=1
 	softlockup_panic=1 watchdog_thresh=30 maxcpus=1
 	mitigations=off random.trust_cpu=on tsc=reliable net.ifnames=0
+	no_timer_check
 )
 
 # Emulation always: the kernels do not boot on every /dev/kvm. Five-level
