@@ -167,8 +167,24 @@ group_debug()
 		--timeout 1800 --append "panic_on_warn=0 acpi=noirq" -- \
 		env KERNEL_SERIES=debug TAPMIG_THAWS=15 \
 		TAPMIG_EVENT_FRAMES=3000 TAPMIG_FAULT_ROUNDS=8 \
-		TAPMIG_FLOW_FRAMES=100 \
+		TAPMIG_FLOW_FRAMES=100 TAPMIG_HOSTILE_STEP=37 \
 		/run/payload/vm-tests debug.list
+	poisoned
+}
+
+# What nobody has written is found where it is copied out: free memory and the
+# module's stack are full of patterns.
+poisoned()
+{
+	local dir
+
+	dir=$("$VM_DIR/build-module.sh" 7.3 \
+		KCFLAGS=-ftrivial-auto-var-init=pattern)
+	stream poison "$VM_DIR/run.sh" --kernel 7.3 \
+		--module "$dir/tapmig.ko" --payload "$BUILD/payload" \
+		--out "$OUT/poison" \
+		--append "init_on_alloc=0 slab_debug=P" -- \
+		env KERNEL_SERIES=7.3 /run/payload/vm-tests poison.list
 }
 
 group_static()
