@@ -128,6 +128,7 @@ check: deps-build deps-test deps-debug deps-migration ## all groups of tests
 check-tool: ## the control tool where it needs no module: files, arguments
 check-core: ## selftests on stock 6.1 and 7.3
 check-static: ## builds without a warning, sparse, checkpatch, rules
+lint: ## check-static, and the analyzers of clang, gcc and coccinelle
 check-dkms: ## dkms add, build, install; the result in the VM
 check-vm: ## the VM runner: what must fail does
 check-debug: deps-debug ## selftests on a kernel built to find errors
@@ -140,6 +141,9 @@ check-core check-debug check-dkms check-long check-migration check-relay check-s
 fuzz: deps-build deps-test deps-fuzz deps-debug ## fuzzers, FUZZ_SECONDS each (600); the module's too
 	@$(VM)/check.sh fuzz
 
+lint: deps-build deps-test deps-lint
+	@$(VM)/check.sh static lint
+
 bench: tool deps-bench kmod-7.3 ## costs, as ratios; build/bench.json
 	@[ ! -f selftests/bench/Makefile ] || \
 		$(MAKE) -C selftests/bench OUT="$(BUILD)/bench"
@@ -148,7 +152,7 @@ bench: tool deps-bench kmod-7.3 ## costs, as ratios; build/bench.json
 ##@ Housekeeping
 
 deps: deps-build deps-test ## install missing packages (apt)
-deps-build deps-test deps-debug deps-migration deps-bench deps-fuzz:
+deps-build deps-test deps-debug deps-migration deps-bench deps-fuzz deps-lint:
 	@$(VM)/deps.sh $(@:deps-%=%)
 
 clean: ## remove build/
@@ -171,7 +175,6 @@ help: ## this list
 .PHONY: all module tool kmods $(SERIES:%=kmod-%) kmod-debug tests payload \
 	relay-payload migration-rig ynl-regen install uninstall modules_install \
 	demo check check-core check-debug check-dkms check-long \
-	check-migration check-relay check-static check-tool check-vm bench \
-	fuzz deps deps-build deps-test deps-debug deps-migration deps-bench \
-	deps-fuzz clean \
-	distclean help
+	check-migration check-relay check-static check-tool check-vm lint \
+	bench fuzz deps deps-build deps-test deps-debug deps-migration \
+	deps-bench deps-fuzz deps-lint clean distclean help

@@ -12,6 +12,8 @@ shopt -s inherit_errexit
 . "$(dirname "${BASH_SOURCE[0]}")/../vm/lib.sh"
 # shellcheck source-path=SCRIPTDIR source=../vm/ktap.sh
 . "$VM_DIR/ktap.sh"
+# shellcheck source-path=SCRIPTDIR source=rules.sh
+. "$(dirname "${BASH_SOURCE[0]}")/rules.sh"
 
 cd "$TOP_DIR"
 STATIC=$TOP_DIR/selftests/static
@@ -170,14 +172,6 @@ code()
 	done < <(tree_files "$@")
 }
 
-# All contact with the rings and the drivers is in one file.
-rings_in_one_file()
-{
-	! code 'kmod/*.[ch]' |
-		grep -vE '^kmod/(queue\.c|compat/)' |
-		grep -E '\b(__)?(ptr_ring_|tun_get_|tap_get_)'
-}
-
 # Words that the kernel's network maintainers do not want in a module.
 unwanted_words()
 {
@@ -329,51 +323,40 @@ tree_is_clean()
 		grep -v '^build/$'
 }
 
-only=("$@")
-known=()
-
-# check NAME COMMAND…: a case, if it is to be run.
-check()
-{
-	known+=("$1")
-	[ ${#only[@]} -eq 0 ] || [[ " ${only[*]} " == *" $1 "* ]] || return 0
-	ktap_case "$@"
-}
-
+ktap_only=("$@")
 work=$(mktemp -d)
 trap 'rm -rf -- "$work"' EXIT
 
 ktap_begin
 for k in "${BUILD_SERIES[@]}"; do
-	check "build_$k" build_is_silent "$k"
+	ktap_check "build_$k" build_is_silent "$k"
 done
 for k in "${SPARSE_SERIES[@]}"; do
-	check "sparse_$k" sparse_is_silent "$k"
+	ktap_check "sparse_$k" sparse_is_silent "$k"
 done
-check kernel_without_tun_is_refused "$STATIC/refused.sh" config
-check changed_interface_is_refused "$STATIC/refused.sh" interface
-check checkpatch_kmod checkpatch kmod
-check checkpatch_uapi checkpatch uapi
-check checkpatch_userspace checkpatch userspace
-check checkpatch_selftests checkpatch selftests
-check kernel_doc kernel_doc
-check generated_is_current generated_is_current
-check uapi_headers_compile_alone uapi_headers_compile_alone
-check user_programs_are_silent user_programs_are_silent
-check installs_and_uninstalls installs_and_uninstalls
-check systemd_units systemd_units
-check emulator_adds_the_property emulator_adds_the_property
-check shellcheck shell_scripts
-check man_pages man_pages
-check spdx spdx
-check rings_in_one_file rings_in_one_file
-check unwanted_words unwanted_words
-check version_checks_in_compat version_checks_in_compat
-check version_in_one_place version_in_one_place
-check ktap_counts "$STATIC/ktap-counts.sh"
-check tree_is_clean tree_is_clean
-for k in ${only[@]+"${only[@]}"}; do
-	[[ " ${known[*]} " == *" $k "* ]] ||
-		die "no case '$k' (there are: ${known[*]})"
+ktap_check kernel_without_tun_is_refused "$STATIC/refused.sh" config
+ktap_check changed_interface_is_refused "$STATIC/refused.sh" interface
+ktap_check checkpatch_kmod checkpatch kmod
+ktap_check checkpatch_uapi checkpatch uapi
+ktap_check checkpatch_userspace checkpatch userspace
+ktap_check checkpatch_selftests checkpatch selftests
+ktap_check kernel_doc kernel_doc
+ktap_check generated_is_current generated_is_current
+ktap_check uapi_headers_compile_alone uapi_headers_compile_alone
+ktap_check user_programs_are_silent user_programs_are_silent
+ktap_check installs_and_uninstalls installs_and_uninstalls
+ktap_check systemd_units systemd_units
+ktap_check emulator_adds_the_property emulator_adds_the_property
+ktap_check shellcheck shell_scripts
+ktap_check man_pages man_pages
+ktap_check spdx spdx
+for rule in rings hook drops locks; do
+	ktap_check "rule_$rule" own_rule "$rule"
 done
+ktap_check unwanted_words unwanted_words
+ktap_check version_checks_in_compat version_checks_in_compat
+ktap_check version_in_one_place version_in_one_place
+ktap_check ktap_counts "$STATIC/ktap-counts.sh"
+ktap_check tree_is_clean tree_is_clean
+ktap_known
 ktap_end

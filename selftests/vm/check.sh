@@ -193,6 +193,11 @@ group_static()
 	stream static "$TOP_DIR/selftests/static/check.sh"
 }
 
+group_lint()
+{
+	stream lint "$TOP_DIR/selftests/static/lint.sh"
+}
+
 group_tool()
 {
 	built tool-build tool || return 0

@@ -5,10 +5,10 @@
 # missing. Does nothing, quickly, when all are there.
 #
 #   deps.sh GROUP…     build: module and tool; test: what make check and make
-#                      demo need beside; bench: what make bench builds; debug:
-#                      for the kernel of make check-debug; migration: for
-#                      QEMU and the guest of make check-migration; fuzz: for
-#                      make fuzz
+#                      demo need beside; bench, lint, fuzz: for make bench,
+#                      make lint and make fuzz; debug: for the kernel of make
+#                      check-debug; migration: for QEMU and the guest of make
+#                      check-migration
 
 set -euo pipefail
 shopt -s inherit_errexit
@@ -17,7 +17,7 @@ shopt -s inherit_errexit
 
 build=(gcc kmod libc6-dev libgnutls28-dev libmnl-dev make)
 test=(
-	busybox-static cpio git gnutls-bin groff-base openssl perl python3
+	busybox-static coccinelle cpio git gnutls-bin groff-base openssl perl python3
 	python3-jsonschema python3-yaml qemu-system-x86 seabios shellcheck
 	squashfs-tools tcpdump tshark util-linux xz-utils
 )
@@ -27,6 +27,7 @@ migration=(
 	xz-utils zlib1g-dev
 )
 fuzz=(clang libclang-rt-dev)
+lint=(bc bison clang clang-tidy clang-tools flex libelf-dev lld llvm)
 bench=(bc bison flex libelf-dev libssl-dev)
 
 # missing PACKAGE…: those of them that are not installed.
@@ -55,6 +56,7 @@ for group; do
 	debug) packages+=("${debug[@]}") ;;
 	migration) packages+=("${migration[@]}") ;;
 	fuzz) packages+=("${fuzz[@]}") ;;
+	lint) packages+=("${lint[@]}") ;;
 	bench) packages+=("${bench[@]}") ;;
 	*) die "unknown group '$group'" ;;
 	esac

@@ -42,6 +42,29 @@ ktap_case()
 	ktap_result "$rc" "$name" "$said"
 }
 
+ktap_only=()
+ktap_names=()
+
+# ktap_check NAME COMMAND…: a case, unless others are asked for in ktap_only.
+ktap_check()
+{
+	ktap_names+=("$1")
+	[ ${#ktap_only[@]} -eq 0 ] ||
+		[[ " ${ktap_only[*]} " == *" $1 "* ]] || return 0
+	ktap_case "$@"
+}
+
+# ktap_known: there is a case for each name in ktap_only.
+ktap_known()
+{
+	local name
+
+	for name in ${ktap_only[@]+"${ktap_only[@]}"}; do
+		[[ " ${ktap_names[*]} " == *" $name "* ]] ||
+			die "no case '$name' (there are: ${ktap_names[*]})"
+	done
+}
+
 # ktap_end: the plan; fails if a case did.
 ktap_end()
 {
