@@ -136,7 +136,9 @@ spdx()
 		COPYING|*.md|*.json|*.list|*/settings) continue ;;
 		*.patch) lines=100 ;;
 		esac
-		head -n "$lines" "$f" | grep -aq '^[^+-]*SPDX-License-Identifier: ' || {
+		# Not a pipe: head would die of one when grep has seen enough.
+		grep -aq '^[^+-]*SPDX-License-Identifier: ' \
+			< <(head -n "$lines" "$f") || {
 			echo "$f: no licence"
 			n=$((n + 1))
 		}
