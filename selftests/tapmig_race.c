@@ -468,6 +468,9 @@ static void hold_replace(struct race *r, struct nl *nl, __u64 *seed)
 	} else {
 		hold_set_flags(r->hold, 0, TAPMIG_HOLD_FLAGS_DETACHED);
 		i = info_of(r->hold);
+		/* Nothing comes back out of a ring that was thawed. */
+		if (i.state == TAPMIG_STATE_ARMED && i.held_packets)
+			add(r->broken, 1);
 		counts_add(&r->counted, &i);
 		close(r->hold);
 	}
@@ -648,7 +651,8 @@ static void *changer(void *arg)
 		netns_enter(r->ns[r->at]);
 		switch (rnd(&me->seed, 3)) {
 		case 0:
-			link_txqlen(NAME, 600 + rnd(&me->seed, 900));
+			link_txqlen(NAME, (r->what & VHOST ? 600 : 20) +
+					  rnd(&me->seed, 900));
 			break;
 		case 1:
 			if (r->what & MOVES)
