@@ -149,6 +149,14 @@ bench: tool deps-bench kmod-7.3 ## costs, as ratios; build/bench.json
 		$(MAKE) -C selftests/bench OUT="$(BUILD)/bench"
 	@$(script_env) selftests/bench/bench.sh </dev/null
 
+soak-programs: tests deps-bench
+	@$(MAKE) -C selftests/bench OUT="$(BUILD)/bench"
+	@$(MAKE) -C selftests/soak OUT="$(BUILD)/soak" \
+		KSELFTEST_SRC="$$($(VM)/kernel.sh source)"
+
+soak: soak-programs kmod-6.1 kmod-7.3 ## much, and for hours: see selftests/soak/soak.sh
+	@BUILD="$(BUILD)" selftests/soak/soak.sh </dev/null
+
 ##@ Housekeeping
 
 deps: deps-build deps-test ## install missing packages (apt)
@@ -176,5 +184,5 @@ help: ## this list
 	relay-payload migration-rig ynl-regen install uninstall modules_install \
 	demo check check-core check-debug check-dkms check-long \
 	check-migration check-relay check-static check-tool check-vm lint \
-	bench fuzz deps deps-build deps-test deps-debug deps-migration \
-	deps-bench deps-fuzz deps-lint clean distclean help
+	bench fuzz soak soak-programs deps deps-build deps-test deps-debug \
+	deps-migration deps-bench deps-fuzz deps-lint clean distclean help

@@ -98,11 +98,13 @@ FIXTURE_VARIANT_ADD(load, macvtap) {
 
 FIXTURE_SETUP(load)
 {
+	/* Not before the test is through, however slow. */
+	struct tapmig_create c = CREATE(.max_frozen_ms = 600000);
 	int i;
 
 	netns_new();
 	nic_open(&self->n, variant->kind, variant->hdr, variant->queues);
-	self->hold = hold_new(&self->n, NULL);
+	self->hold = hold_new(&self->n, &c);
 	for (i = 0; i < SENDERS; i++) {
 		self->s[i].n = &self->n;
 		self->s[i].cpu = i;

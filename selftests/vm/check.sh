@@ -81,6 +81,9 @@ cat_and_fail()
 	return 1
 }
 
+# Processors of the virtual machines below.
+cpus=2
+
 # list_in_vms LIST TIMEOUT SERIES…: run a list of tests on each of the kernels.
 # All holds together may have half of the memory: more than one user, 1 GiB.
 list_in_vms()
@@ -98,7 +101,7 @@ list_in_vms()
 		stream "$name-$k" "$VM_DIR/run.sh" --kernel "$k" \
 			--module "$BUILD/kmod-$k/tapmig.ko" \
 			--payload "$BUILD/payload" --out "$OUT/$name-$k" \
-			--mem 2560 --timeout "$timeout" -- \
+			--mem 2560 --cpus "$cpus" --timeout "$timeout" -- \
 			env KERNEL_SERIES="$k" /run/payload/vm-tests "$list"
 	done
 }
@@ -142,13 +145,21 @@ group_migration()
 
 group_long()
 {
-	local others
+	local others part
 
 	# The kernels that the other groups leave out.
 	mapfile -t others < <(printf '%s\n' "${BUILD_SERIES[@]}" |
 		grep -vxF "$(printf '%s\n' "${TEST_SERIES[@]}")")
 	list_in_vms core.list 900 "${others[@]}"
-	list_in_vms long.list 7200 "${TEST_SERIES[@]}"
+	cpus=4
+	list_in_vms long.list 14400 "${TEST_SERIES[@]}"
+	cpus=2
+	if built soak-build soak-programs kmod-6.1 kmod-7.3; then
+		for part in "${TEST_SERIES[@]}"; do
+			stream "soak-$part" env BUILD="$BUILD" SOAK_PERCENT=10 \
+				"$TOP_DIR/selftests/soak/soak.sh" "$part"
+		done
+	fi
 	built relay-build tool relay-payload kmod-6.1 kmod-7.3 || return 0
 	relay relay-6.1 6.1 1200
 	relay relay-long 7.3 1200 long

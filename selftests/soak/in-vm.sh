@@ -1,0 +1,62 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# The part of the soak that runs in a virtual machine: KTAP.
+#
+#   in-vm.sh PERCENT
+
+set -euo pipefail
+
+percent=$1
+n=0 failed=0
+export SOAK_PERCENT=$percent
+modprobe tapmig
+
+# run NAME COMMAND…
+run()
+{
+	local name=$1 rc=0 start=$SECONDS
+	shift
+
+	n=$((n + 1))
+	echo "# run: $name"
+	"$@" </dev/null 2>&1 | awk '{ print "  " $0; fflush() }' ||
+		rc=${PIPESTATUS[0]}
+	case $rc in
+	0) echo "ok $n $name" ;;
+	4) echo "ok $n $name # SKIP" ;;
+	*)
+		echo "not ok $n $name (exit status $rc)"
+		failed=1
+		;;
+	esac
+	echo "# time: $name: $((SECONDS - start)) s"
+}
+
+# While races go on, a processor goes and comes.
+# shellcheck disable=SC2317 # called by run
+races_with_hotplug()
+{
+	local cpu=/sys/devices/system/cpu/cpu1/online pid rc=0 times=0
+
+	[ -w "$cpu" ] || return 4
+	TAPMIG_RACE_TIMES=$((percent * 10)) ./tapmig_race -v holds &
+	pid=$!
+	while kill -0 "$pid" 2>/dev/null; do
+		echo 0 >"$cpu"
+		echo 1 >"$cpu"
+		times=$((times + 1))
+	done
+	wait "$pid" || rc=$?
+	echo "# $times times off and on"
+	return "$rc"
+}
+
+echo "KTAP version 1"
+echo "1..3"
+run ten_thousand_cycles_under_traffic \
+	env TAPMIG_THAWS=$((100 * percent)) ./thaw \
+	-r load.tap.thaws_lose_nothing_while_two_processors_send
+run races_while_a_processor_goes_and_comes races_with_hotplug
+run soak ./soak
+exit "$failed"

@@ -1,0 +1,67 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# Much, and long: 10,000 freezes under traffic, owners that are killed for want
+# of memory, processors and machines that go to sleep, 1,000 loads of the
+# module; then holds of a million packets and of 4 GiB, which are those of the
+# benchmarks.
+#
+#   soak.sh [PART…]     6.1, 7.3 (kernels), amount; all if none is given
+#
+# Run by 'make soak', which sets BUILD and builds what is needed. In the
+# environment:
+#
+#   SOAK_PERCENT     how much of it (100)
+#   SOAK_MEM         memory of the machine that holds 4 GiB, in MiB
+
+set -euo pipefail
+shopt -s inherit_errexit
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+: "${BUILD:?is not set: run make soak}"
+percent=${SOAK_PERCENT:-100}
+mem=${SOAK_MEM:-}
+out=$BUILD/soak
+[ $# -gt 0 ] || set -- 6.1 7.3 amount
+
+# vm NAME KERNEL MEM COMMAND…
+vm()
+{
+	local name=$1 kernel=$2 mib=$3
+	shift 3
+
+	"$here/../vm/run.sh" --kernel "$kernel" \
+		--module "$BUILD/kmod-$kernel/tapmig.ko" --mem "$mib" \
+		--timeout 14400 --payload "$out/payload" \
+		--out "$out/$name" -- "$@"
+}
+
+rm -rf -- "$out/payload"
+mkdir -p "$out/payload"
+cp "$out/soak" "$BUILD/bench/bench" "$BUILD/selftests/thaw" \
+	"$BUILD/selftests/tapmig_race" "$here/in-vm.sh" "$out/payload/"
+cp "$here/../bench/in-vm.sh" "$out/payload/bench.sh"
+rc=0
+for part; do
+	if [ "$part" != amount ]; then
+		cp "$BUILD/kmod-$part/tapmig.ko" "$out/payload/"
+		vm "$part" "$part" 2048 ./in-vm.sh "$percent" || rc=1
+		continue
+	fi
+	cp "$BUILD/kmod-7.3/tapmig.ko" "$out/payload/"
+	# The module lets holds have half of the memory.
+	if [ -z "$mem" ]; then
+		mem=$(awk '$1 == "MemAvailable:" { print int($2 / 1024) }' \
+			/proc/meminfo)
+		mem=$((mem - 2048 < 10240 ? mem - 2048 : 10240))
+	fi
+	if [ "$mem" -lt 4096 ]; then
+		echo "soak: not enough free memory for a large hold" >&2
+		rc=1
+		continue
+	fi
+	# No figures are wanted: it ends if anything is lost.
+	vm amount 7.3 "$mem" env BENCH_ROUNDS=1 \
+		./bench.sh ./tapmig.ko small large || rc=1
+done
+exit "$rc"
