@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * client NET RATE
+ * client NET RATE [probes]
  *
  * The client of one network: sends RATE numbered frames a second, evenly, to
  * the guest, to all and to a group; some of them are echoed. Beside it a
  * stream whose sum is compared at the end, and pings. It takes commands from
- * standard input, and answers with one line each:
+ * standard input, and answers with one line each. With "probes" there are only
+ * frames to the guest itself, and all are echoed.
  *
  *	begin RUN	"begun" when the guest counts this run
  *	wait FRAMES	"waited" and how many were sent, when that is so many
@@ -38,8 +39,12 @@
 #define STREAM_INTERVAL	(100 * MS)
 #define PING_INTERVAL	(500 * MS)
 #define ASK_INTERVAL	(300 * MS)
-/* Without any progress for so long, nothing more will come. */
+/*
+ * Without any progress for so long, nothing more will come. A stream that has
+ * lost much waits longer from one attempt to the next.
+ */
 #define SETTLED		(4 * SECOND)
+#define STREAM_SETTLED	(16 * SECOND)
 #define GIVE_UP		(90 * SECOND)
 /* Of each cycle, one frame to all and one to the group. */
 #define CYCLE		12
@@ -62,6 +67,7 @@ enum { CONTROL_FD = FLOWS, ECHO_FD, STREAM_FD, PING_FD, STDIN_FD, FDS };
  * struct client - all of it
  * @net: number of the network
  * @interval: between two frames
+ * @probes: all frames are to the guest, and are echoed
  * @echo_port: where echoes come
  * @fds: sockets of the flows, and the others
  * @state: what it does
@@ -92,6 +98,7 @@ enum { CONTROL_FD = FLOWS, ECHO_FD, STREAM_FD, PING_FD, STDIN_FD, FDS };
 struct client {
 	uint32_t net;
 	uint64_t interval;
+	bool probes;
 	uint32_t echo_port;
 	struct pollfd fds[FDS];
 	int state;
@@ -215,7 +222,7 @@ static void send_next(struct client *c)
 {
 	uint32_t flow, flags = 0;
 
-	switch (c->total % CYCLE) {
+	switch (c->probes ? 0 : c->total % CYCLE) {
 	case CYCLE / 2 - 1:
 		flow = BROADCAST_FLOW;
 		break;
@@ -224,7 +231,7 @@ static void send_next(struct client *c)
 		break;
 	default:
 		flow = c->next_unicast++ % UNICAST_FLOWS;
-		if (!(flow % 4)) {
+		if (c->probes || !(flow % 4)) {
 			flags = PROBE_ECHO;
 			c->echoes++;
 		}
@@ -469,6 +476,7 @@ static void begin(struct client *c, uint32_t run)
 	struct client new = {
 		.net = c->net,
 		.interval = c->interval,
+		.probes = c->probes,
 		.echo_port = c->echo_port,
 		.state = BEGINNING,
 		.run = run,
@@ -528,8 +536,9 @@ static bool due(uint64_t *t, uint64_t interval, uint64_t now)
 static void work(struct client *c)
 {
 	static uint64_t frame, stream, ping, question;
-	uint64_t now = now_ns();
+	uint64_t settled, now = now_ns();
 
+	settled = c->stream_state == 2 ? SETTLED : STREAM_SETTLED;
 	switch (c->state) {
 	case BEGINNING:
 		if (due(&question, ASK_INTERVAL, now))
@@ -550,7 +559,7 @@ static void work(struct client *c)
 			send_ends(c);
 		}
 		if ((c->reported && all_ended(c) && all_received(c)) ||
-		    (all_ended(c) && now - c->progress > SETTLED) ||
+		    (all_ended(c) && now - c->progress > settled) ||
 		    now - c->stopped > GIVE_UP) {
 			c->state = IDLE;
 			print_result(c);
@@ -564,9 +573,10 @@ int main(int argc, char **argv)
 	static struct client c;
 	int i;
 
-	if (argc != 3 || strtoul(argv[1], NULL, 10) >= NETS ||
+	c.probes = argc == 4 && !strcmp(argv[3], "probes");
+	if ((argc != 3 && !c.probes) || strtoul(argv[1], NULL, 10) >= NETS ||
 	    !strtoul(argv[2], NULL, 10)) {
-		fputs("usage: client NET RATE\n", stderr);
+		fputs("usage: client NET RATE [probes]\n", stderr);
 		return 2;
 	}
 	setvbuf(stdout, NULL, _IOLBF, 0);

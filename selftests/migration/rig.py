@@ -65,6 +65,11 @@ def host_bridges(host):
         ip(host, "link", "set", f"tap{n}", "master", f"br{n}", "up")
 
 
+def taps_down(host):
+    for n in range(len(NETS)):
+        ip(host, "link", "set", f"tap{n}", "down")
+
+
 def client_address(n, device):
     net = NETS[n]
     ip("client", "link", "set", device, "up")
@@ -98,10 +103,11 @@ def topology():
 class Client:
     """The traffic of one network."""
 
-    def __init__(self, n):
+    def __init__(self, n, rate, probes):
         self.net = n
         self.process = subprocess.Popen(
-            ["ip", "netns", "exec", "client", "./client", str(n), str(RATE)],
+            ["ip", "netns", "exec", "client", "./client", str(n), str(rate),
+             *(["probes"] if probes else [])],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def tell(self, command):
@@ -121,10 +127,10 @@ class Client:
 
 
 class Traffic:
-    """The clients of all networks, together."""
+    """The clients of networks, all if none is named, together."""
 
-    def __init__(self):
-        self.clients = [Client(n) for n in range(len(NETS))]
+    def __init__(self, nets=range(len(NETS)), rate=RATE, probes=False):
+        self.clients = [Client(n, rate, probes) for n in nets]
         self.run = 0
 
     def all(self, command):
@@ -290,6 +296,8 @@ class Hook:
                 raise Failure(f"tapmig-qmp {self.side} has ended")
             if line.rstrip() == text:
                 return
+            if line.rstrip() == "late":
+                raise Failure("tapmig-qmp was not in time")
 
     def end(self):
         try:
