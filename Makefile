@@ -157,6 +157,9 @@ soak-programs: tests deps-bench
 soak: soak-programs kmod-6.1 kmod-7.3 ## much, and for hours: see selftests/soak/soak.sh
 	@BUILD="$(BUILD)" selftests/soak/soak.sh </dev/null
 
+bench-migration: deps-debug deps-migration deps-bench kmod-6.1 migration-rig ## migrations, RUNS= of each kind; build/migration.json
+	@$(script_env) selftests/migration/bench.sh </dev/null
+
 ##@ Housekeeping
 
 deps: deps-build deps-test ## install missing packages (apt)
@@ -184,5 +187,6 @@ help: ## this list
 	relay-payload migration-rig ynl-regen install uninstall modules_install \
 	demo check check-core check-debug check-dkms check-long \
 	check-migration check-relay check-static check-tool check-vm lint \
-	bench fuzz soak soak-programs deps deps-build deps-test deps-debug \
-	deps-migration deps-bench deps-fuzz deps-lint clean distclean help
+	bench bench-migration fuzz soak soak-programs deps deps-build \
+	deps-test deps-debug deps-migration deps-bench deps-fuzz deps-lint \
+	clean distclean help

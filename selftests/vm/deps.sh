@@ -28,7 +28,7 @@ migration=(
 )
 fuzz=(clang libclang-rt-dev)
 lint=(bc bison clang clang-tidy clang-tools flex libelf-dev lld llvm)
-bench=(bc bison flex libelf-dev libssl-dev)
+bench=(bc bison flex libelf-dev libssl-dev python3-matplotlib)
 
 # missing PACKAGE…: those of them that are not installed.
 missing()
