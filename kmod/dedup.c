@@ -290,22 +290,12 @@ s64 tapmig_dedup_unicast_since(struct tapmig_hold *h)
 
 	lockdep_assert_held(&h->lock);
 
-	for (p = h->captured.head; p; p = p->next)
+	for (p = h->captured.head; p; p = p->next) {
 		if (tapmig_dedup_unicast(h->dedup, h->link_type, p))
 			return p->time - TAPMIG_FLOOD_SKEW_NS;
+		cond_resched();
+	}
 	return ktime_get_ns() - TAPMIG_FLOOD_SKEW_NS;
-}
-
-/**
- * tapmig_dedup_together() - can two copies of a unicast have come then
- * @a: when the one arrived
- * @b: when the other arrived
- *
- * Return: true if so.
- */
-static bool tapmig_dedup_together(s64 a, s64 b)
-{
-	return a - b <= TAPMIG_FLOOD_SKEW_NS && b - a <= TAPMIG_FLOOD_SKEW_NS;
 }
 
 /**
@@ -408,7 +398,6 @@ void tapmig_dedup_add(struct tapmig_dedup_table *t, struct tapmig_pkt *p)
 {
 	struct tapmig_dedup_node *node;
 	struct tapmig_canon c;
-	u32 *bucket;
 
 	/* Then its copies would be delivered: not nice, but no loss. */
 	if (t->used == t->size)
@@ -416,7 +405,7 @@ void tapmig_dedup_add(struct tapmig_dedup_table *t, struct tapmig_pkt *p)
 	if (p->flags & TAPMIG_PKT_UNICAST)
 		t->unicast_until = max(t->unicast_until,
 				       p->time + TAPMIG_FLOOD_SKEW_NS);
-	node = &t->nodes[t->used];
+	node = &t->nodes[t->used++];
 	node->p = p;
 	if (p->flags & TAPMIG_PKT_HASHED) {
 		node->hash = p->hash;
@@ -424,9 +413,23 @@ void tapmig_dedup_add(struct tapmig_dedup_table *t, struct tapmig_pkt *p)
 		tapmig_canon_init(&c, p);
 		node->hash = tapmig_canon_hash(&c);
 	}
-	bucket = &t->buckets[node->hash & t->mask];
-	node->next = *bucket;
-	*bucket = t->used++;
+}
+
+/**
+ * tapmig_dedup_index() - all imports are in the table: make it ready for use
+ * @t: the table
+ *
+ * Equal packets are found in the order in which they were added.
+ */
+void tapmig_dedup_index(struct tapmig_dedup_table *t)
+{
+	u32 i = t->used, *bucket;
+
+	while (i--) {
+		bucket = &t->buckets[t->nodes[i].hash & t->mask];
+		t->nodes[i].next = *bucket;
+		*bucket = i;
+	}
 }
 
 /**
@@ -467,92 +470,127 @@ bool tapmig_dedup_take(struct tapmig_dedup_table *t, const struct tapmig_pkt *p)
 	if (!(p->flags & TAPMIG_PKT_HASHED))
 		hash = tapmig_canon_hash(&c);
 
-	for (pos = &t->buckets[hash & t->mask]; *pos != TAPMIG_DEDUP_END;
-	     pos = &node->next) {
+	pos = &t->buckets[hash & t->mask];
+	while (*pos != TAPMIG_DEDUP_END) {
 		node = &t->nodes[*pos];
-		if (node->hash != hash)
+		if (node->hash != hash) {
+			pos = &node->next;
 			continue;
-		if ((node->p->flags & TAPMIG_PKT_UNICAST) &&
-		    !tapmig_dedup_together(node->p->time, p->time))
-			continue;
+		}
+		if (node->p->flags & TAPMIG_PKT_UNICAST) {
+			/* Those that follow are later still. */
+			if (node->p->time - p->time > TAPMIG_FLOOD_SKEW_NS)
+				return false;
+			/* Too early for all that is still to be looked at. */
+			if (p->time - node->p->time > TAPMIG_FLOOD_SKEW_NS) {
+				*pos = node->next;
+				continue;
+			}
+		}
 		tapmig_canon_init(&other, node->p);
 		if (tapmig_canon_equal(&c, &other)) {
 			node->p->flags |= TAPMIG_PKT_COPIED;
 			*pos = node->next;
 			return true;
 		}
+		pos = &node->next;
 	}
 	return false;
 }
 
 /**
- * tapmig_dedup_path() - from whom to whom a frame goes
- * @p: the packet
- * @path: where to put it
+ * tapmig_dedup_flow() - of which flow a unicast is
+ * @h: the hold, which has a device
+ * @p: the packet, imported: an skb
+ * @flow: where to put it
+ *
+ * Addresses alone would not do: packets of one router can come by several
+ * switches, of which each knows something else.
  */
-static void tapmig_dedup_path(const struct tapmig_pkt *p,
-			      struct tapmig_path *path)
+static void tapmig_dedup_flow(struct tapmig_hold *h,
+			      const struct tapmig_pkt *p,
+			      struct tapmig_flow *flow)
 {
+	struct sk_buff *skb = tapmig_pkt_skb(p);
 	u8 piece[TAPMIG_PIECE];
 	struct tapmig_canon c;
 	__be16 tag[2];
 
-	*path = (struct tapmig_path) {};
+	*flow = (struct tapmig_flow) {};
 	tapmig_canon_init(&c, p);
-	if (tapmig_canon_read(&c, 0, piece) < sizeof(path->addrs) + VLAN_HLEN)
+	if (tapmig_canon_read(&c, 0, piece) < sizeof(flow->addrs) + VLAN_HLEN)
 		return;
-	memcpy(path->addrs, piece, sizeof(path->addrs));
-	memcpy(tag, piece + sizeof(path->addrs), sizeof(tag));
+	memcpy(flow->addrs, piece, sizeof(flow->addrs));
+	memcpy(tag, piece + sizeof(flow->addrs), sizeof(tag));
 	if (eth_type_vlan(tag[0]))
-		path->vlan = ntohs(tag[1]) & VLAN_VID_MASK;
+		flow->vlan = ntohs(tag[1]) & VLAN_VID_MASK;
+	/* The dissector asks for the namespace. */
+	skb->dev = h->dev;
+	flow->hash = skb_get_hash_perturb(skb, &tapmig_dedup_key);
+	skb->dev = NULL;
 }
 
-static struct tapmig_path *tapmig_dedup_find(struct tapmig_hold *h,
-					     const struct tapmig_path *path)
+static bool tapmig_dedup_same_flow(const struct tapmig_flow *a,
+				   const struct tapmig_flow *b)
 {
-	unsigned int i;
-
-	for (i = 0; i < h->nr_paths; i++)
-		if (h->paths[i].vlan == path->vlan &&
-		    !memcmp(h->paths[i].addrs, path->addrs,
-			    sizeof(path->addrs)))
-			return &h->paths[i];
-	return NULL;
+	return a->hash == b->hash && a->vlan == b->vlan &&
+	       !memcmp(a->addrs, b->addrs, sizeof(a->addrs));
 }
 
 /**
- * tapmig_dedup_learn() - note between whom the network floods unicasts
+ * tapmig_dedup_learn() - note which flows the network floods
  * @h: the hold
  * @copies: those imports that were in the table, in their order
  *
- * Once it floods what goes from one to the other, it does so until it learns
- * where the guest is now: from then on this host alone gets it. So what still
- * reaches the source is a copy. One without a copy after one with shows that
- * it is not as simple as that. Of the latest the copy may be yet to come.
+ * Once it floods a flow, it does so until it learns where the guest is now:
+ * from then on this host alone gets it. So what still reaches the source is a
+ * copy. One without a copy after one with shows that it is not as simple as
+ * that. Of the latest the copy may be yet to come. What is not noted, for want
+ * of memory or as the place is taken, comes twice if it is late.
  */
 void tapmig_dedup_learn(struct tapmig_hold *h, const struct tapmig_list *copies)
 {
 	s64 until = ktime_get_ns() - TAPMIG_FLOOD_SKEW_NS;
-	struct tapmig_path path, *known;
+	struct tapmig_flow flow, *known;
 	const struct tapmig_pkt *p;
 
 	lockdep_assert_held(&h->lock);
 
-	h->nr_paths = 0;
+	tapmig_dedup_forget(h);
+	if (!h->dev)
+		return;
 	for (p = copies->head; p; p = p->next) {
+		cond_resched();
 		if (!(p->flags & TAPMIG_PKT_UNICAST))
 			continue;
-		tapmig_dedup_path(p, &path);
-		known = tapmig_dedup_find(h, &path);
-		if (known) {
-			if (!(p->flags & TAPMIG_PKT_COPIED) && p->time < until)
-				known->flooded = false;
-		} else if ((p->flags & TAPMIG_PKT_COPIED) &&
-			   h->nr_paths < TAPMIG_PATHS) {
-			path.flooded = true;
-			h->paths[h->nr_paths++] = path;
+		if (!h->flows && (p->flags & TAPMIG_PKT_COPIED))
+			h->flows = kvzalloc_objs(*h->flows, TAPMIG_FLOWS,
+						 GFP_KERNEL);
+		if (!h->flows)
+			continue;
+		tapmig_dedup_flow(h, p, &flow);
+		known = &h->flows[flow.hash % TAPMIG_FLOWS];
+		if (!known->seen) {
+			if (!(p->flags & TAPMIG_PKT_COPIED))
+				continue;
+			*known = flow;
+			known->seen = true;
+			known->flooded = true;
+		} else if (!(p->flags & TAPMIG_PKT_COPIED) && p->time < until &&
+			   tapmig_dedup_same_flow(known, &flow)) {
+			known->flooded = false;
 		}
 	}
+}
+
+/**
+ * tapmig_dedup_forget() - what was learned is of no use any more
+ * @h: the hold
+ */
+void tapmig_dedup_forget(struct tapmig_hold *h)
+{
+	kvfree(h->flows);
+	h->flows = NULL;
 }
 
 /**
@@ -564,17 +602,18 @@ void tapmig_dedup_learn(struct tapmig_hold *h, const struct tapmig_list *copies)
  */
 bool tapmig_dedup_late(struct tapmig_hold *h, const struct tapmig_pkt *p)
 {
-	struct tapmig_path path, *known;
+	struct tapmig_flow flow, *known;
 
 	lockdep_assert_held(&h->lock);
 
 	if (tapmig_dedup_applies(h->dedup, h->link_type, p))
 		return true;
-	if (!h->nr_paths || !tapmig_dedup_unicast(h->dedup, h->link_type, p))
+	if (!h->flows || !h->dev ||
+	    !tapmig_dedup_unicast(h->dedup, h->link_type, p))
 		return false;
-	tapmig_dedup_path(p, &path);
-	known = tapmig_dedup_find(h, &path);
-	return known && known->flooded;
+	tapmig_dedup_flow(h, p, &flow);
+	known = &h->flows[flow.hash % TAPMIG_FLOWS];
+	return known->flooded && tapmig_dedup_same_flow(known, &flow);
 }
 
 /**

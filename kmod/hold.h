@@ -234,19 +234,23 @@ struct tapmig_counts {
 };
 
 /**
- * struct tapmig_path - from whom to whom unicasts go
+ * struct tapmig_flow - unicasts that go one way
  * @addrs: destination and source address
  * @vlan: VLAN, 0 if none
- * @flooded: both hosts get them
+ * @seen: there is one here
+ * @flooded: both hosts get it
+ * @hash: of what the flow dissector finds
  */
-struct tapmig_path {
+struct tapmig_flow {
 	u8 addrs[2 * ETH_ALEN];
 	u16 vlan;
+	bool seen;
 	bool flooded;
+	u32 hash;
 };
 
-/* Most of them in a hold: a guest's neighbours and gateways. */
-#define TAPMIG_PATHS	32
+/* Places for them, by their hash. */
+#define TAPMIG_FLOWS	256
 
 /**
  * struct tapmig_hold - a hold
@@ -291,8 +295,7 @@ struct tapmig_path {
  * @in_step: the peer said so, or closed the session
  * @partial: packet of which only some chunks were imported
  * @late: late packets that did not fit a ring
- * @paths: learned at the hand-over
- * @nr_paths: number of them
+ * @flows: TAPMIG_FLOWS, learned at the hand-over, or NULL: none are flooded
  * @counts: counters; those that the hook changes under pkt_lock, others lock
  * @frozen_at: when it froze, CLOCK_MONOTONIC, 0 if never
  * @frozen_real_at: the same, CLOCK_REALTIME
@@ -367,8 +370,7 @@ struct tapmig_hold {
 	bool in_step;
 	struct tapmig_partial *partial;
 	struct tapmig_list late;
-	struct tapmig_path paths[TAPMIG_PATHS];
-	unsigned int nr_paths;
+	struct tapmig_flow *flows;
 	struct tapmig_counts counts;
 	s64 frozen_at;
 	s64 frozen_real_at;
@@ -595,6 +597,7 @@ s64 tapmig_dedup_unicast_since(struct tapmig_hold *h);
 void tapmig_dedup_hash(struct tapmig_pkt *p);
 struct tapmig_dedup_table *tapmig_dedup_alloc(u64 imports);
 void tapmig_dedup_add(struct tapmig_dedup_table *t, struct tapmig_pkt *p);
+void tapmig_dedup_index(struct tapmig_dedup_table *t);
 bool tapmig_dedup_looks(const struct tapmig_dedup_table *t,
 			const struct tapmig_hold *h,
 			const struct tapmig_pkt *p);
@@ -603,6 +606,7 @@ bool tapmig_dedup_take(struct tapmig_dedup_table *t,
 void tapmig_dedup_free(struct tapmig_dedup_table *t);
 void tapmig_dedup_learn(struct tapmig_hold *h,
 			const struct tapmig_list *copies);
+void tapmig_dedup_forget(struct tapmig_hold *h);
 bool tapmig_dedup_late(struct tapmig_hold *h, const struct tapmig_pkt *p);
 int tapmig_dedup_init(void);
 

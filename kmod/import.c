@@ -29,6 +29,7 @@ void tapmig_import_reset(struct tapmig_hold *h)
 	h->import_begun = false;
 	h->in_step = false;
 	h->imports_sorted = true;
+	tapmig_dedup_forget(h);
 }
 
 /* Nothing more is to come: LIVE ends, unless packets wait for room. */

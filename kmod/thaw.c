@@ -144,6 +144,7 @@ static int tapmig_handover_table(struct tapmig_handover *ho)
 		tapmig_dedup_add(ho->table, copy);
 		cond_resched();
 	}
+	tapmig_dedup_index(ho->table);
 	return 0;
 }
 
@@ -210,6 +211,7 @@ static void tapmig_handover_captured(struct tapmig_handover *ho)
 
 	h->seek_hint = NULL;
 	while ((p = tapmig_list_pop(&h->captured))) {
+		cond_resched();
 		if (tapmig_handover_drops(ho, p)) {
 			tapmig_hold_uncharge(h, 1, p->truesize);
 			tapmig_list_add_tail(&ho->drop, p);
@@ -223,7 +225,6 @@ static void tapmig_handover_captured(struct tapmig_handover *ho)
 			to = tapmig_queue_select(h, tapmig_pkt_skb(p));
 		}
 		tapmig_list_add_tail(&to->out, p);
-		cond_resched();
 	}
 }
 

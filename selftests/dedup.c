@@ -331,6 +331,72 @@ TEST_F(standby, late_unicasts_are_skipped_where_they_are_flooded)
 	late_unicasts(_metadata, self, 0);
 }
 
+/* One flow of a sender is flooded; another may come another way. */
+TEST_F(standby, late_unicasts_of_another_flow_come)
+{
+	int count[2][30] = {}, i;
+	struct pkt k[20];
+	struct pkts held;
+
+	tx_flow(&self->n, self->tx, 0, 0, 20);
+	ASSERT_TRUE(hold_wait_captured(self->hold, 20));
+	ASSERT_EQ(0, nl_export(&self->nl, self->id, 0, &held));
+	for (i = 0; i < 20; i++) {
+		k[i] = pkt_udp(&self->n, 100 + i, 0, i, FRAME_LEN);
+		k[i].time_ns = held.v[i].time_ns;
+	}
+	ASSERT_EQ(0, nl_begin(&self->nl, self->id, LONG_AGO));
+	ASSERT_EQ(0, nl_import(&self->nl, self->id, k, 20, NULL));
+	ASSERT_EQ(0, hold_thaw_wait(self->hold));
+	EXPECT_EQ(20, info_of(self->hold).flooded);
+	for (i = 0; i < 10; i++)
+		k[i] = pkt_udp(&self->n, 900 + i, i < 5 ? 0 : 1, 20 + i,
+			       FRAME_LEN);
+	ASSERT_EQ(0, nl_import(&self->nl, self->id, k, 10, NULL));
+	count_frames(&self->n, 0, count[0], 30);
+	EXPECT_EQ(5, info_of(self->hold).late_skipped);
+	EXPECT_EQ(5, info_of(self->hold).late);
+	EXPECT_EQ(25, info_of(self->hold).delivered);
+	for (i = 0; i < 20; i++) {
+		EXPECT_EQ(1, count[0][i])
+			TH_LOG("number %d", i);
+	}
+}
+
+/*
+ * Equal frames are compared in their order: each with the one that came at its
+ * time. A list of them takes no more time than others.
+ */
+TEST_F(standby, equal_flooded_unicasts_pair_by_time)
+{
+	int count[1] = {}, i;
+	struct pkt k[300];
+	struct pkts held;
+	int64_t then;
+
+	for (i = 0; i < 300; i++) {
+		send_eth(self->n.mac, self->tx, 0, 0);
+		if (i % 100 != 99)
+			continue;
+		then = now_ms();
+		ASSERT_TRUE(busywait(now_ms() > then + 30));
+	}
+	ASSERT_TRUE(hold_wait_captured(self->hold, 300));
+	ASSERT_EQ(0, nl_export(&self->nl, self->id, 0, &held));
+	ASSERT_EQ(300, held.n);
+	for (i = 0; i < 300; i++) {
+		k[i] = pkt_eth(self->n.mac, 100 + i, 0, 0);
+		k[i].time_ns = held.v[i].time_ns;
+	}
+	ASSERT_EQ(0, nl_begin(&self->nl, self->id, LONG_AGO));
+	ASSERT_EQ(0, nl_import(&self->nl, self->id, k, 300, NULL));
+	ASSERT_EQ(0, nl_end(&self->nl, self->id));
+	ASSERT_EQ(0, hold_thaw_wait(self->hold));
+	count_frames(&self->n, 0, count, 1);
+	EXPECT_EQ(300, count[0]);
+	EXPECT_EQ(300, info_of(self->hold).flooded);
+}
+
 /* Some of a sender's frames reach the source alone. */
 TEST_F(standby, late_unicasts_come_unless_all_are_flooded)
 {

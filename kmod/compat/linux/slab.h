@@ -12,6 +12,8 @@
 	kcalloc(count, sizeof(obj), gfp)
 #define kvmalloc_objs(obj, count, gfp)					\
 	kvmalloc_array(count, sizeof(obj), gfp)
+#define kvzalloc_objs(obj, count, gfp)					\
+	kvcalloc(count, sizeof(obj), gfp)
 #endif
 
 #endif /* _TAPMIG_COMPAT_LINUX_SLAB_H */
