@@ -39,7 +39,7 @@ static bool put(const char *path, const char *text)
 	return ok;
 }
 
-/* --- memory ---------------------------------------------------------------- */
+/* --- memory --------------------------------------------------------------- */
 
 FIXTURE(memory) {
 	struct nic n;
@@ -161,7 +161,7 @@ TEST_F_TIMEOUT(memory, an_owner_killed_for_memory_loses_nothing, 3600)
 	}
 }
 
-/* --- the module ------------------------------------------------------------ */
+/* --- the module ----------------------------------------------------------- */
 
 FIXTURE(module) {
 };
@@ -202,7 +202,7 @@ TEST_F_TIMEOUT(module, a_thousand_one_after_the_other, 3600)
 	}
 }
 
-/* --- sleep ----------------------------------------------------------------- */
+/* --- sleep ---------------------------------------------------------------- */
 
 struct background {
 	struct nic n;
