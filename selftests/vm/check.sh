@@ -221,6 +221,15 @@ group_tool()
 group_fuzz()
 {
 	stream fuzz make -s -C "$TOP_DIR/selftests/fuzz" OUT="$BUILD/fuzz" fuzz
+	built fuzz-build tool tests payload kmod-debug || return 0
+	stream fuzz-kernel "$VM_DIR/run.sh" \
+		--kernel "$("$VM_DIR/debug-kernel.sh" image)" \
+		--module "$BUILD/kmod-debug/tapmig.ko" \
+		--payload "$BUILD/payload" --out "$OUT/fuzz-kernel" \
+		--mem 2560 --timeout 7200 \
+		--append "panic_on_warn=0 acpi=noirq" -- \
+		bash -c 'modprobe tapmig && exec env \
+			TAPMIG_FUZZ_MESSAGES=200000 selftests/fuzz_kernel'
 }
 
 group_dkms()
