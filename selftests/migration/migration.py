@@ -423,9 +423,11 @@ def local(rows):
     return nothing()
 
 
-def unpatched(rows):
-    """Holds made by a program at the monitor; QEMU knows nothing of them."""
-    rows.judge = all_delivered
+def hooks_freeze(rows):
+    """
+    Holds made by a program at the monitor; QEMU knows nothing of them. The
+    other QEMU, the two programs, complaints.
+    """
     source = rows.qemu
     rows.start_relays(other(source.host))
     # Until it is frozen, its QEMU would read what comes.
@@ -439,7 +441,12 @@ def unpatched(rows):
     here.wait("frozen")
     rows.reach_stop()
     rows.traffic.wait(STOPPED)
-    complaints = all_queues(rows, source.host)
+    return q, here, there, all_queues(rows, source.host)
+
+
+def unpatched(rows):
+    rows.judge = all_delivered
+    q, here, there, complaints = hooks_freeze(rows)
     rows.go_on()
     q.wait("RESUME")
     there.wait("thawed")
@@ -453,10 +460,23 @@ def unpatched(rows):
     return complaints
 
 
+def unpatched_cancel(rows):
+    rows.judge = all_delivered
+    q, here, there, complaints = hooks_freeze(rows)
+    rows.qemu.events.clear()
+    rows.qemu.command("migrate_cancel")
+    here.wait("thawed")
+    back_at_the_source(rows, q)
+    here.end(1)
+    there.end(1)
+    return complaints
+
+
 ROWS = {
     "baseline-precopy": ("off", baseline_precopy),
     "baseline-postcopy": ("off", baseline_postcopy),
     "unpatched": ("off", unpatched),
+    "unpatched-cancel": ("off", unpatched_cancel),
     "precopy": ("on", precopy),
     "postcopy": ("on", postcopy),
     "cancel": ("on", cancel),

@@ -193,7 +193,11 @@ class Guest:
         """Start the guest, or bring it back from a file."""
         if not os.path.exists(state):
             q = self.start(host, incoming=False, hold=hold)
-            q.wait_serial("guest: ready")
+            try:
+                q.wait_serial("guest: ready")
+            except Failure:
+                q.kill()
+                raise
             return q
         q = self.start(host, hold=hold)
         q.command("migrate-incoming", uri=f"exec:cat {state}")
@@ -299,14 +303,14 @@ class Hook:
             if line.rstrip() == "late":
                 raise Failure("tapmig-qmp was not in time")
 
-    def end(self):
+    def end(self, wanted=0):
         try:
             status = self.process.wait(TIMEOUT)
         except subprocess.TimeoutExpired:
             self.process.kill()
             status = self.process.wait()
         self.process.stdout.close()
-        if status:
+        if status != wanted:
             raise Failure(f"tapmig-qmp {self.side}: status {status}")
 
 
