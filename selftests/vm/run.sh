@@ -182,6 +182,9 @@ mapfile -t disks < <(
 	disk results "$work/results.tar" cache=unsafe
 )
 
+# What the kernel would measure itself, badly when this machine is busy.
+tsc_khz=$("$VM_DIR/tsc-khz.py" 2>/dev/null || :)
+
 # The other processors start when the kernel has done patching itself.
 parameters=(
 	console=ttyS0 8250.nr_uarts=4 loglevel=5
@@ -189,6 +192,7 @@ parameters=(
 	softlockup_panic=1 watchdog_thresh=30 maxcpus=1
 	mitigations=off random.trust_cpu=on tsc=reliable net.ifnames=0
 	no_timer_check
+	${tsc_khz:+"tsc_early_khz=$tsc_khz"}
 )
 
 # Emulation always: the kernels do not boot on every /dev/kvm. Five-level
