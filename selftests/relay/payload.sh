@@ -18,5 +18,6 @@ build=$1 dir=$2
 rm -rf -- "$dir"
 mkdir -p "$dir/bin"
 cp "$build/userspace/tapmig" "$dir/bin/"
-cp "$build/relay/rig" "$here"/*.py "$here"/{in-vm,pair-dest}.sh "$dir/"
+cp "$build/relay/rig" "$here"/*.py "$here"/in-vm.sh "$dir/"
+"$here/../vm/pair.sh" --files "$dir"
 "$here/pki.sh" "$dir/pki"

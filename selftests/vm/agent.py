@@ -2,19 +2,21 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Runs programs for the other virtual machine of a pair: one a connection.
 
-    agent.py ADDRESS PORT
-
-A connection begins with a line, the program and its arguments in JSON. Then
-it is the program's standard input, output and error; when it is closed, the
+A connection begins with a line, the program and its arguments in JSON. What
+follows is the program's standard input. What comes back is its output and
+error, in pieces with their length (4 bytes) before them; one of length 0, then
+its exit status, are the end. When the other side closes the connection, the
 program is killed. The program "end" ends the agent.
 """
 
 import json
 import os
 import socket
+import struct
 import subprocess
-import sys
 import threading
+
+ADDRESS = ("10.9.1.2", 9000)
 
 
 def serve(connection, over):
@@ -26,21 +28,28 @@ def serve(connection, over):
         line += byte
     argv = json.loads(line)
     if argv == ["end"]:
-        over.set()
+        connection.sendall(struct.pack("!IB", 0, 0))
         connection.close()
+        over.set()
         return
     child = subprocess.Popen(argv, stdin=subprocess.PIPE,
                              stdout=subprocess.PIPE,
                              stderr=subprocess.STDOUT)
 
     def forward():
-        while True:
-            data = os.read(child.stdout.fileno(), 65536)
-            if not data:
-                break
-            connection.sendall(data)
-        connection.shutdown(socket.SHUT_WR)
-    threading.Thread(target=forward, daemon=True).start()
+        try:
+            while True:
+                data = os.read(child.stdout.fileno(), 65536)
+                if not data:
+                    break
+                connection.sendall(struct.pack("!I", len(data)) + data)
+            connection.sendall(struct.pack("!IB", 0, child.wait() & 0xff))
+            connection.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+
+    forwarder = threading.Thread(target=forward, daemon=True)
+    forwarder.start()
     try:
         while True:
             data = connection.recv(65536)
@@ -51,13 +60,13 @@ def serve(connection, over):
     except OSError:
         pass
     child.kill()
-    child.wait()
+    forwarder.join()
     connection.close()
 
 
 def main():
     over = threading.Event()
-    listener = socket.create_server((sys.argv[1], int(sys.argv[2])))
+    listener = socket.create_server(ADDRESS)
 
     def accept():
         while True:
@@ -65,7 +74,6 @@ def main():
             threading.Thread(target=serve, args=(connection, over),
                              daemon=True).start()
     threading.Thread(target=accept, daemon=True).start()
-    print(f"# agent: listens at {sys.argv[1]}", flush=True)
     over.wait()
 
 
