@@ -134,7 +134,7 @@ check-vm: ## the VM runner: what must fail does
 check-debug: deps-debug ## selftests on a kernel built to find errors
 check-migration: deps-debug deps-migration ## a guest in QEMU migrates under traffic
 check-relay: ## the relay: migrations, faults, hostile peers, two kernels
-check-long: ## what takes too long for every change
+check-long: deps-debug deps-migration ## what takes too long for every change
 check-core check-debug check-dkms check-long check-migration check-relay check-static check-tool check-vm: deps-build deps-test
 	@$(VM)/check.sh $(@:check-%=%)
 

@@ -6,7 +6,8 @@
 
 set -euo pipefail
 
-export PATH=$PWD/bin:$PATH
+# The payload is not written to.
+export PATH=$PWD/bin:$PATH PYTHONDONTWRITEBYTECODE=1
 modprobe -a tapmig vhost_net
 sysctl -qw vm.overcommit_memory=1
 rc=0

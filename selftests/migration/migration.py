@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A guest migrates between two hosts, over and over, under traffic.
 
-    migration.py [ROW...]
+    migration.py [pair] [ROW...]
 
 Runs in the VM, prints KTAP: for each row a case for each of the guest's
 network cards. One boot of the guest serves all rows. What was counted goes to
-/run/out/migration.json.
+/run/out/migration.json. With "pair", host B is in another VM.
 """
 
 import json
@@ -14,8 +14,9 @@ import os
 import sys
 import time
 
+import hosts
 import rig
-from qmp import Failure
+from hosts import REMOTE, Failure
 from rig import HOST_ADDRESS, KINDS, NETS, other, tapmig
 
 OUT = "/run/out"
@@ -193,19 +194,25 @@ class Rows:
                 self.boot(source_hold)
             elif self.hold != source_hold:
                 self.move(source_hold)
+            if REMOTE:
+                name += f", {hosts.kernel(self.qemu.host)} to " \
+                    f"{hosts.kernel(other(self.qemu.host))}"
             self.say(f"{name}: the guest is on {self.qemu.host}")
             self.traffic.begin()
             self.traffic.wait(BEFORE)
-            results = None
+            failure = None
             try:
                 complaints = function(self)
-            finally:
-                results = self.traffic.stop()
-                self.say("all has arrived")
+            except Failure as e:
+                failure = e
+            results = self.traffic.stop()
+            self.say("all has arrived")
             self.results[name] = results
             self.counts(name, results)
             for n, r in enumerate(results):
                 complaints[n] += self.judge(n, r)
+            if failure:
+                raise failure
         except Failure as e:
             for c in complaints:
                 c.append(str(e))
@@ -486,10 +493,16 @@ ROWS = {
     "relay-absent": ("on", relay_absent),
     "local": ("on", local),
 }
+# There, and back.
+PAIR_ROWS = ("baseline-precopy", "precopy", "precopy")
 
 
 def main():
-    wanted = sys.argv[1:] or list(ROWS)
+    wanted = sys.argv[1:]
+    if wanted[:1] == ["pair"]:
+        REMOTE["hostB"] = ("./remote.py",)
+        wanted = wanted[1:] or PAIR_ROWS
+    wanted = wanted or list(ROWS)
     print("KTAP version 1")
     print(f"1..{len(wanted) * len(NETS)}", flush=True)
     rig.topology()

@@ -4,9 +4,12 @@
 # Live migrations of a real guest under traffic, in a VM:
 #
 #   migration.sh [ROW…]      see migration.py; all of them if none is named
+#   migration.sh pair NEAR FAR [ROW…]
+#                            in two VMs with kernels of these series
 #
 # Run by 'make check-migration', which sets BUILD. QEMU and the guest's kernel
-# are built when they are not in the cache.
+# are built when they are not in the cache. The guest boots once: later runs
+# find it in a file in BUILD.
 
 set -euo pipefail
 shopt -s inherit_errexit
@@ -16,6 +19,30 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 out=$BUILD/migration
 
 "$here/payload.sh" "$out/payload"
-exec "$here/../vm/run.sh" --kernel 6.1 --module "$BUILD/kmod-6.1/tapmig.ko" \
-	--mem 3072 --timeout 900 --payload "$out/payload" --out "$out/vm" -- \
-	./in-vm.sh ./migration.py "$@"
+state=$out/guest-$(cat "$out/payload/guest-vmlinuz" "$out/initrd" \
+	"$out/payload/qemu/qemu-system-x86_64" "$here/rig.py" |
+	sha256sum | cut -c1-16)
+save=()
+if [ -e "$state" ]; then
+	cp "$state" "$out/payload/guest-state"
+else
+	save=(env SAVE_STATE=/run/out/guest-state)
+fi
+
+rc=0
+if [ "${1:-}" = pair ]; then
+	at=$out/pair-$2-$3
+	left=$at/near/out
+	"$here/../vm/pair.sh" "$2" "$3" "$out/payload" "$at" 2048 600 \
+		"${save[@]}" ./migration.py pair "${@:4}" || rc=$?
+else
+	left=$out/vm/out
+	"$here/../vm/run.sh" --kernel 6.1 \
+		--module "$BUILD/kmod-6.1/tapmig.ko" --mem 3072 --timeout 900 \
+		--payload "$out/payload" --out "$out/vm" -- \
+		"${save[@]}" ./in-vm.sh ./migration.py "$@" || rc=$?
+fi
+if [ ${#save[@]} -gt 0 ] && [ -e "$left/guest-state" ]; then
+	mv "$left/guest-state" "$state"
+fi
+exit "$rc"

@@ -23,8 +23,9 @@ qemu=$("$vm/progress.sh" QEMU qemu 1500 -- "$vm/qemu.sh")
 
 rm -rf -- "$payload"
 mkdir -p "$payload/bin"
-cp "$here"/{in-vm.sh,migration.py,qmp.py,rig.py} "$out/client" \
+cp "$here"/*.py "$here/in-vm.sh" "$out/client" \
 	"$here/../../docs/examples/tapmig-qmp" "$@" "$payload/"
+"$vm/pair.sh" --files "$payload"
 cp "$BUILD/userspace/tapmig" "$payload/bin/"
 cp "$kernel" "$payload/guest-vmlinuz"
 cp "$out/initrd" "$payload/guest-initrd"

@@ -4,39 +4,21 @@
 import json
 import os
 import select
-import signal
-import socket
 import subprocess
 import time
+
+from hosts import REMOTE, Failure, in_host
 
 TIMEOUT = 120
 
 
-class Failure(Exception):
-    """What was waited for did not happen."""
-
-
 class Monitor:
-    """One connection to the monitor; keeps the events that come."""
+    """The monitor at standard input and output; keeps the events that come."""
 
-    def __init__(self, path, process):
+    def __init__(self, process):
         self.process = process
         self.events = []
         self.buffer = b""
-        end = time.monotonic() + TIMEOUT
-        while True:
-            self.socket = socket.socket(socket.AF_UNIX)
-            try:
-                self.socket.connect(path)
-                break
-            except OSError:
-                self.socket.close()
-                if process.poll() is not None:
-                    raise Failure(f"QEMU ended: {process.returncode}")
-                if time.monotonic() > end:
-                    raise Failure("QEMU has no monitor")
-                # Its socket appears without notice.
-                select.select([], [], [], 0.05)
         self.read_message()
         self.command("qmp_capabilities")
 
@@ -44,12 +26,10 @@ class Monitor:
         end = time.monotonic() + TIMEOUT
         while b"\n" not in self.buffer:
             left = end - time.monotonic()
-            if left <= 0 or not select.select([self.socket], [], [], left)[0]:
+            if left <= 0 or not select.select([self.process.stdout], [], [],
+                                              left)[0]:
                 raise Failure("the monitor is silent")
-            try:
-                data = self.socket.recv(65536)
-            except ConnectionResetError:
-                data = b""
+            data = os.read(self.process.stdout.fileno(), 65536)
             if not data:
                 raise Failure("QEMU has gone")
             self.buffer += data
@@ -59,7 +39,7 @@ class Monitor:
     def command(self, name, **arguments):
         arguments = {k.replace("_", "-"): v for k, v in arguments.items()}
         try:
-            self.socket.sendall(json.dumps(
+            self.process.stdin.write(json.dumps(
                 {"execute": name, "arguments": arguments}).encode())
         except BrokenPipeError as e:
             raise Failure(f"{name}: QEMU has gone") from e
@@ -100,20 +80,19 @@ class Qemu:
         self.name = f"qemu{Qemu.count}"
         self.serial = f"{workdir}/{self.name}.serial"
         self.log = f"{workdir}/{self.name}.log"
-        path = f"{workdir}/{self.name}.qmp"
         self.hook_path = f"{workdir}/{self.name}.hook"
-        command = ["ip", "netns", "exec", host, *program, *arguments,
-                   "-serial", f"file:{self.serial}",
-                   "-qmp", f"unix:{path},server=on,wait=off",
-                   "-qmp", f"unix:{self.hook_path},server=on,wait=off"]
+        command = in_host(host, *program, *arguments,
+                          "-serial", f"file:{self.serial}",
+                          "-qmp", "stdio",
+                          "-qmp", f"unix:{self.hook_path},server=on,wait=off",
+                          log=self.log)
         with open(self.log, "w") as log:
             log.write(" ".join(command) + "\n")
-            log.flush()
-            self.process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                pass_fds=fds)
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            pass_fds=fds, bufsize=0)
         try:
-            self.monitor = Monitor(path, self.process)
+            self.monitor = Monitor(self.process)
         except Failure as e:
             self.kill()
             with open(self.log) as log:
@@ -124,7 +103,7 @@ class Qemu:
 
     @property
     def pid(self):
-        """ip netns exec executes the program: it is the same process."""
+        """That of a local one: what starts it becomes it."""
         return self.process.pid
 
     def wait_serial(self, text):
@@ -181,8 +160,10 @@ class Qemu:
         self.ended()
 
     def kill(self):
-        if self.process.poll() is None:
-            os.kill(self.process.pid, signal.SIGKILL)
+        if self.host in REMOTE:
+            self.process.terminate()
+        else:
+            self.process.kill()
         self.ended()
 
     def ended(self):
@@ -192,3 +173,6 @@ class Qemu:
             self.process.kill()
             self.process.wait()
             raise Failure(f"{self.name} does not end")
+        finally:
+            self.process.stdin.close()
+            self.process.stdout.close()

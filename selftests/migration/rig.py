@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 
+from hosts import REMOTE, in_host, ip, namespace, on_host, run
 from qmp import Failure, Qemu, TIMEOUT
 
 RUN = os.environ.get("TAPMIG_RUN", "/run/rig")
@@ -16,6 +17,8 @@ HOSTS = ("hostA", "hostB")
 HOST_ADDRESS = {"hostA": "203.0.113.1", "hostB": "203.0.113.2"}
 UUID = "1b4e28ba-2fa1-11d2-883f-0016d3cca427"
 RATE = 40
+# How long a destination waits for the relay, in ms: machines are slow.
+HOLD_WAIT = 10000
 # A multi-queue card with vhost-net, and one that QEMU serves by itself.
 NETS = (
     {"queues": 4, "vhost": True, "mac": "02:00:00:00:01:02",
@@ -26,32 +29,10 @@ NETS = (
 KINDS = ("unicast", "broadcast", "multicast")
 
 
-def run(*command, **kwargs):
-    done = subprocess.run(command, stdin=subprocess.DEVNULL,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          check=False, **kwargs)
-    if done.returncode:
-        raise Failure(f"{' '.join(command)}: {done.stderr.decode().strip()}")
-    return done.stdout
-
-
-def ip(netns, *arguments):
-    return run("ip", "-n", netns, *arguments)
-
-
 def bridge(netns, name):
     ip(netns, "link", "add", name, "type", "bridge", "forward_delay", "0",
        "mcast_snooping", "0")
     ip(netns, "link", "set", name, "up")
-
-
-def namespace(name):
-    run("ip", "netns", "add", name)
-    # Nothing on the wires but what the rig sends.
-    run("ip", "netns", "exec", name, "sysctl", "-qw",
-        "net.ipv6.conf.all.disable_ipv6=1",
-        "net.ipv6.conf.default.disable_ipv6=1")
-    ip(name, "link", "set", "lo", "up")
 
 
 def host_bridges(host):
@@ -79,18 +60,29 @@ def client_address(n, device):
        "nud", "permanent", "dev", device)
 
 
+def wire(near, near_name, far, far_name, vlan):
+    """Between two namespaces; to one that is elsewhere it is a VLAN."""
+    if far not in REMOTE:
+        ip(near, "link", "add", near_name, "type", "veth",
+           "peer", "name", far_name, "netns", far)
+        return
+    for name, host in (near_name, near), (far_name, far):
+        run(*on_host(host, "ip", "link", "add", "link", "eth0", "name", name,
+                     "netns", host, "type", "vlan", "id", str(vlan)))
+
+
 def topology():
-    """Both hosts, the switch and the client in one kernel."""
+    """The switch and the client are here, and those hosts that are."""
     os.makedirs(RUN, exist_ok=True)
+    for host in REMOTE:
+        run(*on_host(host, "mkdir", "-p", RUN))
     for name in ("client", "switch", *HOSTS):
         namespace(name)
-    ip("hostA", "link", "add", "mig", "type", "veth",
-       "peer", "name", "mig", "netns", "hostB")
+    wire("hostA", "mig", "hostB", "mig", 2)
     for n in range(len(NETS)):
         bridge("switch", f"sw{n}")
         for name in ("client", *HOSTS):
-            ip("switch", "link", "add", f"{name}{n}", "type", "veth",
-               "peer", "name", f"uplink{n}", "netns", name)
+            wire("switch", f"{name}{n}", name, f"uplink{n}", 10 + n)
             ip("switch", "link", "set", f"{name}{n}", "master", f"sw{n}",
                "up")
         client_address(n, f"uplink{n}")
@@ -182,6 +174,8 @@ class Guest:
             dev += f",vhost={'on' if net['vhost'] else 'off'}"
             if hold and self.can_hold:
                 dev += f",migration-hold={hold}"
+                if hold == "on":
+                    dev += f",migration-hold-wait={HOLD_WAIT}"
             card = f"virtio-net-pci,netdev=net{n},mac={net['mac']}"
             card += f",addr={4 + n},romfile="
             if net["queues"] > 1:
@@ -228,7 +222,7 @@ def stop_process(process):
 
 
 def tapmig(host, *arguments):
-    return run("tapmig", "-n", host, *arguments)
+    return run(*on_host(host, "tapmig", "-n", host, *arguments))
 
 
 def holds(host):
@@ -253,12 +247,11 @@ class Relays:
         self.processes = []
         uri = f"tcp:{HOST_ADDRESS[destination]}:{port}"
         for host, way in ((destination, "--listen"), (source, "--connect")):
-            with open(f"{RUN}/relay-{port}-{host}.log", "w") as log:
-                self.processes.append(subprocess.Popen(
-                    ["ip", "netns", "exec", host, "tapmig", "relay", way, uri,
-                     "--insecure", "--verbose", "--label", f"{UUID}/*"],
-                    stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                    stderr=log, bufsize=0))
+            self.processes.append(subprocess.Popen(
+                in_host(host, "tapmig", "relay", way, uri, "--insecure",
+                        "--verbose", "--label", f"{UUID}/*",
+                        log=f"{RUN}/relay-{port}-{host}.log"),
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, bufsize=0))
 
     def results(self, count=len(NETS)):
         """What the relays say of each hold when it is over."""
@@ -318,7 +311,8 @@ def held_queues(host, n):
     """Queues at which the frames of a frozen hold have arrived."""
     path = f"{RUN}/held.pcapng"
     tapmig(host, "export", "label", f"{UUID}/net{n}", "force", path)
-    said = json.loads(run("tapmig", "-j", "-s", "import", "check", path))
+    said = json.loads(run(*on_host(host, "tapmig", "-j", "-s", "import",
+                                   "check", path)))
     if isinstance(said, list):
         said = said[0]
     return {p["queue"] for p in said["list"]}

@@ -126,8 +126,8 @@ relay()
 # relay_pair NAME SOURCE DESTINATION: the same between two kernels.
 relay_pair()
 {
-	stream "$1" env BUILD="$BUILD" "$TOP_DIR/selftests/relay/pair.sh" \
-		"$2" "$3" "$BUILD/relay/payload" "$OUT/$1"
+	stream "$1" env BUILD="$BUILD" "$VM_DIR/pair.sh" "$2" "$3" \
+		"$BUILD/relay/payload" "$OUT/$1" 1024 240 ./pair-source.py
 }
 
 group_relay()
@@ -164,6 +164,9 @@ group_long()
 	relay relay-6.1 6.1 1200
 	relay relay-long 7.3 1200 long
 	relay_pair relay-pair-back 7.3 6.1
+	built migration-build kmod-6.1 kmod-7.3 migration-rig || return 0
+	stream migration-pair "$TOP_DIR/selftests/migration/migration.sh" \
+		pair 6.1 7.3
 }
 
 # A kernel that looks for errors, ten times slower. One report must not keep
