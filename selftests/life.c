@@ -867,7 +867,7 @@ TEST_F(life, a_ring_that_is_larger_than_it_should_be_is_taken_over)
 }
 
 /* All of it goes away while the ring is watched: nobody may look there. */
-TEST_F(life, nothing_is_touched_of_a_queue_that_was_closed)
+TEST_F_TIMEOUT(life, nothing_is_touched_of_a_queue_that_was_closed, 300)
 {
 	struct tally t = {};
 	struct nic n = {};
