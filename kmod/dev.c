@@ -7,6 +7,7 @@
 #include <linux/module.h>
 #include <linux/nsproxy.h>
 #include <linux/poll.h>
+#include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 
@@ -143,13 +144,17 @@ static long tapmig_ioctl_add_queue(struct tapmig_handle *handle,
 	file = fget(a.fd);
 	if (!file)
 		return -EBADF;
-	err = -ENOENT;
-	if (a.flags & TAPMIG_ADD_QUEUE_JOIN)
-		err = tapmig_join(handle, file);
-	if (err == -ENOENT)
-		err = tapmig_queue_add(h, file, a.index);
+	do {
+		err = -ENOENT;
+		if (a.flags & TAPMIG_ADD_QUEUE_JOIN)
+			err = tapmig_join(handle, file);
+		if (err == -ENOENT)
+			err = tapmig_queue_add(h, file, a.index);
+		/* Another was faster: then there is a hold to join. */
+	} while (err == -EALREADY && (a.flags & TAPMIG_ADD_QUEUE_JOIN) &&
+		 !signal_pending(current));
 	fput(file);
-	return err;
+	return err == -EALREADY ? -EEXIST : err;
 }
 
 static long tapmig_ioctl_prepare(struct tapmig_hold *h, void __user *arg)

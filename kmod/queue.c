@@ -1242,23 +1242,25 @@ static int tapmig_queue_insert(struct tapmig_hold *h, struct tapmig_queue *q)
 	struct tapmig_queue *pos;
 	int err = 0;
 
+	mutex_lock(&tapmig_queues_lock);
+	if (tapmig_queue_find(q->file)) {
+		err = -EALREADY;
+		goto unlock;
+	}
 	list_for_each_entry(pos, &h->queues, node) {
-		if (pos->index == q->index)
-			return -EEXIST;
+		if (pos->index == q->index) {
+			err = -EEXIST;
+			goto unlock;
+		}
 		if (pos->index > q->index)
 			break;
 	}
-	mutex_lock(&tapmig_queues_lock);
-	if (tapmig_queue_find(q->file))
-		err = -EEXIST;
-	else
-		hash_add(tapmig_queues, &q->by_file, (unsigned long)q->file);
-	mutex_unlock(&tapmig_queues_lock);
-	if (err)
-		return err;
+	hash_add(tapmig_queues, &q->by_file, (unsigned long)q->file);
 	list_add_tail(&q->node, &pos->node);
 	h->nr_queues++;
-	return 0;
+unlock:
+	mutex_unlock(&tapmig_queues_lock);
+	return err;
 }
 
 static void tapmig_queue_add_hook(struct tapmig_queue *q)
@@ -1284,8 +1286,9 @@ static void tapmig_queue_add_hook(struct tapmig_queue *q)
  * @index: its index in the device
  *
  * Return: 0; -ENOTSOCK: not a TAP queue; -EBADFD: not attached; -ESHUTDOWN;
- * -ENOSPC: no entries, or too many queues; -EEXIST; -EXDEV: of another device
- * than the hold's; -ENODEV: its device is not found; -EBUSY: not ARMED.
+ * -ENOSPC: no entries, or too many queues; -EALREADY: it is a hold's; -EEXIST:
+ * @index is another queue's; -EXDEV: of another device than the hold's;
+ * -ENODEV: its device is not found; -EBUSY: not ARMED.
  */
 int tapmig_queue_add(struct tapmig_hold *h, struct file *file, u16 index)
 {

@@ -479,6 +479,8 @@ TEST_F(empty, a_queue_belongs_to_one_hold)
 	EXPECT_EQ(-EEXIST, hold_add(other, n.fd[0], 0));
 	/* Its index is taken. */
 	EXPECT_EQ(-EEXIST, hold_add(self->hold, n.fd[1], 0));
+	EXPECT_EQ(-EEXIST, hold_add_flags(self->hold, n.fd[1], 0,
+					  TAPMIG_ADD_QUEUE_JOIN));
 	EXPECT_EQ(0, hold_add(self->hold, n.fd[1], 1));
 	EXPECT_EQ(2, info_of(self->hold).queues);
 	/* The same queue by another descriptor. */
