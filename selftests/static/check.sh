@@ -205,6 +205,13 @@ generated_is_current()
 	"$STATIC/ynl-regen.sh" --check
 }
 
+syzkaller_is_current()
+{
+	selftests/syzkaller/check.py selftests/syzkaller/dev_tapmig.txt \
+		uapi/linux/tapmig.h uapi/linux/tapmig_netlink.h \
+		uapi/netlink/tapmig.yaml
+}
+
 uapi_headers_compile_alone()
 {
 	local h std
@@ -344,6 +351,7 @@ ktap_check checkpatch_userspace checkpatch userspace
 ktap_check checkpatch_selftests checkpatch selftests
 ktap_check kernel_doc kernel_doc
 ktap_check generated_is_current generated_is_current
+ktap_check syzkaller_is_current syzkaller_is_current
 ktap_check uapi_headers_compile_alone uapi_headers_compile_alone
 ktap_check user_programs_are_silent user_programs_are_silent
 ktap_check installs_and_uninstalls installs_and_uninstalls
