@@ -396,6 +396,14 @@ static void tapmig_hold_stop_deadline(struct tapmig_hold *h)
 	tapmig_hold_cancel_work(h, &h->deadline_work);
 }
 
+/* Precopy may take hours; but not if nobody is there, or may not be later. */
+static bool tapmig_standby_waits(const struct tapmig_hold *h)
+{
+	return h->role == TAPMIG_ROLE_STANDBY && h->owners &&
+	       !h->import_begun && !(h->flags & (TAPMIG_HOLD_FLAGS_PINNED |
+						 TAPMIG_HOLD_FLAGS_DETACHED));
+}
+
 /* Free all packets, and count them. */
 static void tapmig_hold_free_packets(struct tapmig_hold *h)
 {
@@ -996,10 +1004,10 @@ int tapmig_hold_freeze(struct tapmig_hold *h, bool detached,
 	h->flags &= ~TAPMIG_HOLD_FLAGS_DUE;
 	if (detached)
 		h->flags |= TAPMIG_HOLD_FLAGS_DETACHED;
-	h->frozen_at = ktime_get_ns();
 	h->frozen_real_at = ktime_get_real_ns();
 	h->thawed_at = 0;
 	spin_lock_irq(&h->pkt_lock);
+	h->frozen_at = ktime_get_ns();
 	h->gap_base = h->next_seq - 1;
 	h->overflowed = false;
 	h->trimming = h->role == TAPMIG_ROLE_STANDBY;
@@ -1008,13 +1016,10 @@ int tapmig_hold_freeze(struct tapmig_hold *h, bool detached,
 	list_for_each_entry(q, &h->queues, node)
 		tapmig_queue_freeze(q);
 	trace_tapmig_freeze(h);
-	/* A stand-by may wait for hours; but not if nobody is there. */
-	if (h->role != TAPMIG_ROLE_STANDBY ||
-	    (h->flags & (TAPMIG_HOLD_FLAGS_PINNED |
-			 TAPMIG_HOLD_FLAGS_DETACHED)))
-		tapmig_hold_start_deadline(h);
-	else
+	if (tapmig_standby_waits(h))
 		tapmig_hold_stop_deadline(h);
+	else
+		tapmig_hold_start_deadline(h);
 	tapmig_hold_set_state(h, TAPMIG_STATE_FROZEN);
 	err = 0;
 unlock:
@@ -1199,6 +1204,9 @@ int tapmig_hold_set(struct tapmig_hold *h, const struct tapmig_set *set,
 	if (h->state == TAPMIG_STATE_FROZEN && !h->deadline &&
 	    (h->flags & TAPMIG_HOLD_FLAGS_DETACHED))
 		tapmig_hold_start_deadline(h);
+	else if ((h->state == TAPMIG_STATE_FROZEN ||
+		  h->state == TAPMIG_STATE_THAWING) && tapmig_standby_waits(h))
+		tapmig_hold_stop_deadline(h);
 	if (h->flags != old_flags)
 		tapmig_hold_event(h);
 	goto unlock;

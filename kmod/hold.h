@@ -297,7 +297,8 @@ struct tapmig_flow {
  * @late: late packets that did not fit a ring
  * @flows: TAPMIG_FLOWS, learned at the hand-over, or NULL: none are flooded
  * @counts: counters; those that the hook changes under pkt_lock, others lock
- * @frozen_at: when it froze, CLOCK_MONOTONIC, 0 if never
+ * @frozen_at: when it froze, CLOCK_MONOTONIC, 0 if never; changed under
+ *	pkt_lock too
  * @frozen_real_at: the same, CLOCK_REALTIME
  * @thawed_at: when it was thawed
  * @thaw_asked_at: when a thaw was asked for

@@ -174,6 +174,30 @@ TEST_F(life, a_detached_hold_ends_at_its_deadline)
 	EXPECT_EQ(0, nl_dump(&self->nl, NULL, 0));
 }
 
+/* Precopy may take hours, whatever its owner thought of meanwhile. */
+TEST_F(life, a_standby_that_is_detached_no_more_has_no_deadline)
+{
+	struct tapmig_create c = CREATE(.role = TAPMIG_ROLE_STANDBY);
+	int hold = hold_new(&self->n, &c);
+	struct hold_nl h;
+
+	ASSERT_EQ(0, hold_freeze(hold));
+	ASSERT_EQ(0, hold_set_flags(hold, TAPMIG_HOLD_FLAGS_DETACHED,
+				    TAPMIG_HOLD_FLAGS_DETACHED));
+	ASSERT_EQ(0, nl_get(&self->nl, c.id, &h));
+	EXPECT_TRUE(h.has[TAPMIG_A_HOLD_DEADLINE_IN_MS]);
+	ASSERT_EQ(0, hold_set_flags(hold, 0, TAPMIG_HOLD_FLAGS_DETACHED));
+	ASSERT_EQ(0, nl_get(&self->nl, c.id, &h));
+	EXPECT_FALSE(h.has[TAPMIG_A_HOLD_DEADLINE_IN_MS]);
+	/* That of an import stays. */
+	ASSERT_EQ(0, hold_set_flags(hold, TAPMIG_HOLD_FLAGS_DETACHED,
+				    TAPMIG_HOLD_FLAGS_DETACHED));
+	ASSERT_EQ(0, nl_begin(&self->nl, c.id, 0));
+	ASSERT_EQ(0, hold_set_flags(hold, 0, TAPMIG_HOLD_FLAGS_DETACHED));
+	ASSERT_EQ(0, nl_get(&self->nl, c.id, &h));
+	EXPECT_TRUE(h.has[TAPMIG_A_HOLD_DEADLINE_IN_MS]);
+}
+
 /* Migrating back at once: the same queue, the same name. */
 TEST_F(life, a_queue_is_used_again_at_once_by_a_new_owner)
 {

@@ -226,6 +226,12 @@ static void m_live_end(struct model *m)
 	m->deadline = false;
 }
 
+static bool m_standby_waits(const struct model *m)
+{
+	return m->role == TAPMIG_ROLE_STANDBY && !m->begun &&
+	       !(m->flags & (DETACHED | PINNED));
+}
+
 static void m_freeze(struct model *m, bool detached)
 {
 	/* What nobody has read yet is held as well. */
@@ -240,8 +246,7 @@ static void m_freeze(struct model *m, bool detached)
 	m->flags &= ~DUE;
 	if (detached)
 		m->flags |= DETACHED;
-	m->deadline = m->role == TAPMIG_ROLE_SOURCE ||
-		      (m->flags & (DETACHED | PINNED));
+	m->deadline = !m_standby_waits(m);
 	m->state = TAPMIG_STATE_FROZEN;
 }
 
@@ -446,6 +451,10 @@ static int model_apply(struct model *m, enum op op)
 		break;
 	case CLEAR_DETACHED:
 		m->flags &= ~DETACHED;
+		/* It may wait for hours again. */
+		if ((m->state == TAPMIG_STATE_FROZEN ||
+		     m->state == TAPMIG_STATE_THAWING) && m_standby_waits(m))
+			m->deadline = false;
 		break;
 	case WAIT_0:
 	case WAIT_NONE:
