@@ -115,9 +115,15 @@ static bool __tapmig_queue_drain(struct tapmig_queue *q)
 			break;
 		}
 		__ptr_ring_discard_one(r);
-		p->time = now;
 		p->queue = q->index;
-		p->seq = given-- > 0 ? low++ : h->next_seq++;
+		if (given-- > 0) {
+			/* It came before the freeze, nobody knows when. */
+			p->time = h->frozen_at;
+			p->seq = low++;
+		} else {
+			p->time = now;
+			p->seq = h->next_seq++;
+		}
 		tapmig_hold_capture(h, p);
 		n++;
 	}

@@ -118,6 +118,7 @@ TEST_F(vhost, a_batch_given_back_to_a_frozen_queue_is_exported_first)
 		EXPECT_EQ(i >= BATCH - 1, p.v[i].seq >= TAPMIG_SEQ_FIRST);
 		if (i) {
 			EXPECT_LT(p.v[i - 1].seq, p.v[i].seq);
+			EXPECT_LE(p.v[i - 1].time_ns, p.v[i].time_ns);
 		}
 	}
 	EXPECT_EQ(TAPMIG_SEQ_FIRST, p.v[BATCH - 1].seq);
