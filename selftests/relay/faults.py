@@ -2,6 +2,7 @@
 """Migrations with the relay, and all that can go wrong with it."""
 
 import os
+import re
 import signal
 import subprocess
 
@@ -353,6 +354,70 @@ def relay_interrupted_loses_nothing():
         m.in_step()
         m.sender.frames(100)
         checked(m, "both relays interrupted (SIGINT, SIGTERM), restarted")
+
+
+# --- interruptions -------------------------------------------------------------------
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+def hiccup(seed):
+    """Calls are interrupted; sockets give and take a few bytes at a time."""
+    return ("env", f"LD_PRELOAD={os.path.join(HERE, 'hiccup.so')}",
+            f"HICCUP={seed}")
+
+
+def after_hiccups(m, fault, processes):
+    moved(m)
+    checked(m, fault, done=False)
+    said = ""
+    for r in m.relays:
+        expect(r.end() == 0, "exit status")
+        said += r.said()
+    # It went on as if nothing was the matter.
+    expect("lost" not in said and "error" not in said, said)
+    numbers = re.findall(r"hiccup: (\d+) interrupted, (\d+) shortened", said)
+    enough = [n for n in numbers if min(map(int, n)) >= 100]
+    print(f"# hiccups: {numbers}")
+    expect(len(enough) >= processes, f"{numbers}")
+
+
+@case
+def calls_are_interrupted_and_fall_short():
+    with Move() as m:
+        m.source_up()
+        m.standby_up()
+        path = m.path("socket")
+        m.rb = m.relay("hostB", "--listen", f"unix:{path}", wrap=hiccup(1))
+        m.ra = m.relay("hostA", "--connect", f"unix:{path}", "--linger",
+                       "500", wrap=hiccup(2))
+        after_hiccups(m, "calls interrupted, few bytes at a time", 2)
+
+
+@case
+def calls_are_interrupted_and_fall_short_with_tls():
+    creds = ("--tls-creds", os.path.join(HERE, "pki"))
+    address = "tcp:10.9.0.2:7709"
+    with Move() as m:
+        m.source_up()
+        m.standby_up()
+        m.rb = m.relay("hostB", "--listen", address, *creds, wrap=hiccup(3))
+        m.ra = m.relay("hostA", "--connect", address, "--linger", "500",
+                       *creds, wrap=hiccup(4))
+        after_hiccups(m, "the same with TLS", 2)
+
+
+@case
+def calls_are_interrupted_and_fall_short_in_pipes():
+    with Move() as m:
+        m.source_up()
+        m.standby_up()
+        # cat makes pipes of the socket that exec: gives it.
+        listener = " ".join(in_netns("hostB", *hiccup(5), TAPMIG, "relay",
+                                     "--listen", "-"))
+        m.ra = m.relay("hostA", "--connect", f"exec:cat | {listener} | cat",
+                       "--linger", "500", wrap=hiccup(6))
+        after_hiccups(m, "the same with pipes", 1)
 
 
 # --- hosts ---------------------------------------------------------------------------
@@ -886,7 +951,6 @@ def plain_tcp_with_insecure():
 
 # --- TLS -----------------------------------------------------------------------------
 
-HERE = os.path.dirname(os.path.abspath(__file__))
 PKI = os.path.join(HERE, "pki")
 ADDRESS = "tcp:10.9.0.2:7708"
 
