@@ -65,7 +65,7 @@ static int tapmig_ring_count(const struct ptr_ring *r)
 static int tapmig_ring_given_back(const struct tapmig_queue *q)
 {
 	const struct ptr_ring *r = q->ring;
-	int n;
+	int n, last;
 
 	lockdep_assert_held(&r->consumer_lock);
 
@@ -74,8 +74,18 @@ static int tapmig_ring_given_back(const struct tapmig_queue *q)
 	n = q->seen_head - r->consumer_head;
 	if (n < 0)
 		n += r->size;
-	/* A reader that took packets looks like a long way backwards. */
-	return n <= max(r->size / 2, TAPMIG_VHOST_BATCH) ? n : 0;
+	if (!n || n > max(r->size / 2, TAPMIG_VHOST_BATCH))
+		return 0;
+	/*
+	 * A reader that took packets looks like a long way backwards, and in a
+	 * small ring no way is long. But then there are not so many: nobody
+	 * has filled the place before the one where we stopped, though what we
+	 * took from there may not have been wiped out yet.
+	 */
+	last = (q->seen_head ?: r->size) - 1;
+	if (last >= r->consumer_tail && last < r->consumer_head)
+		return 0;
+	return READ_ONCE(r->queue[last]) ? n : 0;
 }
 
 /*

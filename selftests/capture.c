@@ -8,6 +8,7 @@
 #include <linux/bpf.h>
 #include <linux/if_tun.h>
 #include <netinet/in.h>
+#include <pthread.h>
 #include <sys/ioctl.h>
 
 #include "kselftest_harness.h"
@@ -412,6 +413,73 @@ TEST_F(amount, overflow_by_bytes_drops_the_newest_and_counts)
 	ASSERT_TRUE(nic_wait(&self->n, &t, 40));
 	EXPECT_TRUE(tally_clean(&t));
 	EXPECT_EQ(0, info_of(hold).held_bytes);
+}
+
+struct thief {
+	struct nic *n;
+	int tx;
+	__u32 stop;
+	__u32 taken;
+	__u32 sent;
+};
+
+#define load(x)	__atomic_load_n(&(x), __ATOMIC_SEQ_CST)
+
+/* Takes what it can get in the instant before it is held. */
+static void *steal(void *arg)
+{
+	struct thief *t = arg;
+	static struct rx rx;
+
+	while (!load(t->stop))
+		if (nic_read(t->n, 0, &rx) > 0 && rx.ours)
+			__atomic_fetch_add(&t->taken, 1, __ATOMIC_SEQ_CST);
+	return NULL;
+}
+
+static void *send_beside(void *arg)
+{
+	struct thief *t = arg;
+
+	while (!load(t->stop))
+		tx_flow(t->n, t->tx, 1, t->sent++, 1);
+	return NULL;
+}
+
+/*
+ * To the drain, a packet taken out of a small ring looks nearly as a batch that
+ * vhost-net has given back.
+ */
+TEST_F_TIMEOUT(amount, a_reader_that_goes_on_does_not_reverse_what_is_held, 120)
+{
+	struct thief t = { .n = &self->n, .tx = self->tx };
+	__u64 seq, next[2] = {};
+	pthread_t reader, sender;
+	int hold, i, n, bad = 0;
+	struct pkts p;
+	__u32 flow;
+
+	link_txqlen(self->n.name, 40);
+	hold = hold_new(&self->n, NULL);
+	ASSERT_EQ(0, hold_freeze(hold));
+	ASSERT_EQ(0, pthread_create(&reader, NULL, steal, &t));
+	ASSERT_EQ(0, pthread_create(&sender, NULL, send_beside, &t));
+	for (n = 0; n < 60000 && load(t.taken) < 1000 &&
+		    info_of(hold).captured < 60000; n += 100)
+		tx_flow(&self->n, self->tx, 0, n, 100);
+	__atomic_store_n(&t.stop, 1, __ATOMIC_SEQ_CST);
+	ASSERT_EQ(0, pthread_join(reader, NULL));
+	ASSERT_EQ(0, pthread_join(sender, NULL));
+	ASSERT_EQ(0, nl_export(&self->nl, info_of(hold).id, 0, &p));
+	for (i = 0; i < p.n; i++) {
+		ASSERT_TRUE(frame_parse(&self->n, p.v[i].data, p.v[i].len,
+					&flow, &seq));
+		bad += p.v[i].seq < TAPMIG_SEQ_FIRST || seq < next[flow];
+		next[flow] = seq + 1;
+	}
+	EXPECT_EQ(0, bad);
+	TH_LOG("%u of %u frames taken, %d held", t.taken, n + t.sent, p.n);
+	pkts_free(&p);
 }
 
 /* --- the ways that lead to a queue -------------------------------------- */
