@@ -635,6 +635,34 @@ static void tapmig_settle_work(struct work_struct *work)
 	tapmig_hold_put(h);
 }
 
+/* Free all packets; a hold without an owner is gone afterwards. */
+static void tapmig_hold_empty(struct tapmig_hold *h)
+{
+	struct tapmig_queue *q;
+
+	lockdep_assert_held(&h->lock);
+
+	tapmig_hold_cancel_work(h, &h->thaw_work);
+	list_for_each_entry(q, &h->queues, node)
+		tapmig_queue_unfreeze(q);
+	tapmig_hold_free_packets(h);
+	tapmig_import_reset(h);
+	h->prepared = false;
+	h->flags &= ~TAPMIG_HOLD_FLAGS_DETACHED;
+	if (h->state != TAPMIG_STATE_DEAD)
+		tapmig_hold_stop_deadline(h);
+	if (h->state != TAPMIG_STATE_ARMED && h->state != TAPMIG_STATE_DEAD) {
+		if (!h->thawed_at)
+			h->thawed_at = ktime_get_ns();
+		tapmig_hold_set_state(h, TAPMIG_STATE_ARMED);
+	} else {
+		tapmig_hold_event(h);
+	}
+	if (!h->owners)
+		tapmig_hold_unregister(h);
+	tapmig_hold_restore_rings(h);
+}
+
 /* Frozen for too long, or left over. */
 static void tapmig_deadline_work(struct work_struct *work)
 {
@@ -666,9 +694,7 @@ static void tapmig_deadline_work(struct work_struct *work)
 			}
 			tapmig_hold_queue_work(h, &h->thaw_work, 0);
 		} else {
-			mutex_unlock(&h->lock);
-			tapmig_hold_discard(h, NULL);
-			mutex_lock(&h->lock);
+			tapmig_hold_empty(h);
 		}
 		break;
 	case TAPMIG_STATE_LIVE:
@@ -815,6 +841,8 @@ void tapmig_hold_end(struct tapmig_hold *h)
 {
 	lockdep_assert_held(&h->lock);
 
+	/* A change of txqueuelen that was refused may not be undone yet. */
+	tapmig_after_resize(h);
 	if (h->state == TAPMIG_STATE_LIVE) {
 		tapmig_hold_uncharge(h, h->late.count, h->late.bytes);
 		h->counts.discarded += tapmig_list_free(&h->late);
@@ -1036,7 +1064,6 @@ unlock:
  */
 int tapmig_hold_discard(struct tapmig_hold *h, struct netlink_ext_ack *extack)
 {
-	struct tapmig_queue *q;
 	int err = 0;
 
 	mutex_lock(&h->lock);
@@ -1047,25 +1074,7 @@ int tapmig_hold_discard(struct tapmig_hold *h, struct netlink_ext_ack *extack)
 		err = tapmig_hold_refuse(h, extack);
 		goto unlock;
 	}
-	tapmig_hold_cancel_work(h, &h->thaw_work);
-	list_for_each_entry(q, &h->queues, node)
-		tapmig_queue_unfreeze(q);
-	tapmig_hold_free_packets(h);
-	tapmig_import_reset(h);
-	h->prepared = false;
-	h->flags &= ~TAPMIG_HOLD_FLAGS_DETACHED;
-	if (h->state != TAPMIG_STATE_DEAD)
-		tapmig_hold_stop_deadline(h);
-	if (h->state != TAPMIG_STATE_ARMED && h->state != TAPMIG_STATE_DEAD) {
-		if (!h->thawed_at)
-			h->thawed_at = ktime_get_ns();
-		tapmig_hold_set_state(h, TAPMIG_STATE_ARMED);
-	} else {
-		tapmig_hold_event(h);
-	}
-	if (!h->owners)
-		tapmig_hold_unregister(h);
-	tapmig_hold_restore_rings(h);
+	tapmig_hold_empty(h);
 unlock:
 	mutex_unlock(&h->lock);
 	return err;
