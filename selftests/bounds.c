@@ -6,11 +6,14 @@
 
 #include <fcntl.h>
 #include <linux/virtio_net.h>
+#include <signal.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/sysinfo.h>
+#include <sys/wait.h>
 
 #include "kselftest_harness.h"
 
@@ -271,6 +274,10 @@ TEST_F(bounds, all_together_pin_half_of_the_memory)
 	EXPECT_EQ(0, nl_import(&self->nl, info_of(hold[1]).id, &k, 1, NULL));
 }
 
+/* --- the memory cgroup ---------------------------------------------------- */
+
+#define IMPORT_LEN	(256 * 1024)
+
 static int cgroup_put(int dir, const char *name, const char *text)
 {
 	int fd = openat(dir, name, O_WRONLY | O_CLOEXEC), ret;
@@ -293,54 +300,166 @@ static long long cgroup_bytes(int dir)
 	return atoll(buf);
 }
 
-/* Whoever imports pays, as for memory of its own. */
-TEST_F(bounds, imports_are_charged_to_the_cgroup)
-{
-	char path[] = "/tmp/cgroup.XXXXXX", group[64];
-	long long before, held, after;
-	struct pkt k = {};
+FIXTURE(cgroup) {
+	FIXTURE_DATA(bounds) b;
+	char path[32];
+	char group[64];
+	int root;
+	int dir;
 	struct nic n;
-	int root, dir, hold, i;
-	__u32 id;
+};
 
-	ASSERT_NE(NULL, mkdtemp(path));
-	if (mount("none", path, "cgroup2", 0, NULL)) {
-		rmdir(path);
+FIXTURE_SETUP(cgroup)
+{
+	strcpy(self->path, "/tmp/cgroup.XXXXXX");
+	netns_new();
+	self->b.ctl = ctl_open();
+	nl_open(&self->b.nl);
+	ASSERT_NE(NULL, mkdtemp(self->path));
+	if (mount("none", self->path, "cgroup2", 0, NULL)) {
+		rmdir(self->path);
 		SKIP(return, "no cgroup2");
 	}
-	root = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	ASSERT_LE(0, root);
-	if (cgroup_put(root, "cgroup.subtree_control", "+memory"))
+	self->root = open(self->path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	ASSERT_LE(0, self->root);
+	if (cgroup_put(self->root, "cgroup.subtree_control", "+memory"))
 		SKIP(return, "no memory controller");
-	snprintf(group, sizeof(group), "%s/bounds", path);
-	ASSERT_EQ(0, mkdir(group, 0755));
-	dir = open(group, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	ASSERT_LE(0, dir);
-	ASSERT_EQ(0, cgroup_put(dir, "cgroup.procs", "0"));
+	snprintf(self->group, sizeof(self->group), "%s/bounds", self->path);
+	ASSERT_EQ(0, mkdir(self->group, 0755));
+	self->dir = open(self->group, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	ASSERT_LE(0, self->dir);
+	nic_of(_metadata, &self->n, 0);
+}
 
-	nic_of(_metadata, &n, 0);
-	hold = frozen_of(_metadata, self, &n, 0, CREATE());
+FIXTURE_TEARDOWN(cgroup)
+{
+	EXPECT_EQ(0, rmdir(self->group));
+	close(self->dir);
+	close(self->root);
+	EXPECT_EQ(0, umount(self->path));
+	EXPECT_EQ(0, rmdir(self->path));
+}
+
+/* Whoever imports pays, as for memory of its own. */
+TEST_F(cgroup, imports_are_charged_to_the_cgroup)
+{
+	long long before, held, after;
+	struct pkt k = {};
+	int hold, i;
+	__u32 id;
+
+	ASSERT_EQ(0, cgroup_put(self->dir, "cgroup.procs", "0"));
+	hold = frozen_of(_metadata, &self->b, &self->n, 0, CREATE());
 	id = info_of(hold).id;
-	k = pkt_udp(&n, 1, 0, 0, 256 * 1024);
-	before = cgroup_bytes(dir);
+	k = pkt_udp(&self->n, 1, 0, 0, IMPORT_LEN);
+	before = cgroup_bytes(self->dir);
 	for (i = 0; i < 64; i++) {
 		k.seq = i + 1;
-		ASSERT_EQ(0, nl_import(&self->nl, id, &k, 1, NULL));
+		ASSERT_EQ(0, nl_import(&self->b.nl, id, &k, 1, NULL));
 	}
-	held = cgroup_bytes(dir) - before;
+	held = cgroup_bytes(self->dir) - before;
 	EXPECT_LE(15 << 20, held);
 	ASSERT_EQ(0, hold_discard(hold));
-	after = cgroup_bytes(dir) - before;
+	after = cgroup_bytes(self->dir) - before;
 	EXPECT_GT(4 << 20, after);
 	TH_LOG("16 MiB: %lld held, %lld after", held, after);
 	close(hold);
 	/* Back, so that it can go. */
-	ASSERT_EQ(0, cgroup_put(root, "cgroup.procs", "0"));
-	EXPECT_EQ(0, rmdir(group));
-	close(dir);
-	close(root);
-	EXPECT_EQ(0, umount(path));
-	EXPECT_EQ(0, rmdir(path));
+	ASSERT_EQ(0, cgroup_put(self->root, "cgroup.procs", "0"));
+}
+
+#define IMPORTS		400
+
+/* Import until there is no memory for it, and say how many were accepted. */
+static void importer(FIXTURE_DATA(cgroup) *self, __u32 id, int *accepted)
+{
+	/* This much memory of its own, and no more. */
+	struct pkt k = pkt_udp(&self->n, 0, 0, 0, IMPORT_LEN);
+	struct nl nl;
+	int ret;
+
+	/* Killed, it leaves an answer in its socket. */
+	nl_open(&nl);
+	if (cgroup_put(self->dir, "cgroup.procs", "0"))
+		die("cannot enter the cgroup");
+	while (*accepted < IMPORTS) {
+		k.seq = *accepted + 1;
+		frame_udp(&self->n, k.data, k.len, 0, *accepted);
+		ret = nl_import(&nl, id, &k, 1, NULL);
+		if (ret)
+			_exit(-ret);
+		__atomic_add_fetch(accepted, 1, __ATOMIC_RELEASE);
+	}
+	_exit(0);
+}
+
+/*
+ * Its memory is that of the group, so the group's limit stops it: it is refused
+ * or killed. The hold has what was accepted, and another one may go on.
+ */
+TEST_F(cgroup, an_importer_at_its_limit_is_stopped_and_the_hold_is_whole)
+{
+	struct tapmig_create c = CREATE(.max_bytes = 1 << 30,
+					.max_frozen_ms = 600000);
+	long k, times = env_count("TAPMIG_IMPORTERS", 1);
+	int hold, i, status, *accepted, pending;
+	struct imported res;
+	struct pkt p;
+	pid_t pid;
+	__u32 id;
+
+	accepted = mmap(NULL, sizeof(*accepted), PROT_READ | PROT_WRITE,
+			MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, accepted);
+	ASSERT_EQ(0, cgroup_put(self->dir, "memory.max", "33554432"));
+	cgroup_put(self->dir, "memory.swap.max", "0");
+	hold = frozen_of(_metadata, &self->b, &self->n, 0, c);
+	id = info_of(hold).id;
+	p = pkt_udp(&self->n, 0, 0, 0, IMPORT_LEN);
+	printk_hush(true);
+	for (k = 0; k < times; k++) {
+		struct tally t = {};
+
+		*accepted = 0;
+		pid = fork();
+		ASSERT_LE(0, pid);
+		if (!pid)
+			importer(self, id, accepted);
+		ASSERT_EQ(pid, waitpid(pid, &status, 0));
+		if (WIFSIGNALED(status)) {
+			EXPECT_EQ(SIGKILL, WTERMSIG(status));
+		} else {
+			EXPECT_EQ(ENOMEM, WEXITSTATUS(status));
+		}
+		ASSERT_LT(0, *accepted);
+		ASSERT_GT(IMPORTS, *accepted);
+		ASSERT_EQ(TAPMIG_STATE_FROZEN, info_of(hold).state);
+		/* Of the last it may not have heard. */
+		pending = info_of(hold).pending_imports;
+		EXPECT_TRUE(pending == *accepted || pending == *accepted + 1)
+			TH_LOG("%d accepted, %d pending", *accepted, pending);
+		if (!k)
+			TH_LOG("%s after %d imports",
+			       WIFSIGNALED(status) ? "killed" : "refused",
+			       *accepted);
+		/* Once more from the beginning, by one with more memory. */
+		for (i = 0; i < pending + 20; i++) {
+			p.seq = i + 1;
+			frame_udp(&self->n, p.data, p.len, 0, i);
+			ASSERT_EQ(0, nl_import(&self->b.nl, id, &p, 1, &res));
+			ASSERT_EQ(i < pending, res.resent);
+		}
+		ASSERT_EQ(0, nl_end(&self->b.nl, id));
+		ASSERT_EQ(0, hold_thaw_wait(hold));
+		ASSERT_TRUE(nic_wait(&self->n, &t, pending + 20));
+		EXPECT_TRUE(tally_clean(&t));
+		ASSERT_EQ(0, hold_freeze(hold));
+		ASSERT_EQ(0, nl_begin(&self->b.nl, id, 0));
+	}
+	printk_hush(false);
+	free(p.data);
+	close(hold);
+	munmap(accepted, sizeof(*accepted));
 }
 
 TEST_HARNESS_MAIN

@@ -5,6 +5,8 @@
  */
 #include "lib.h"
 
+#include <fcntl.h>
+#include <linux/elf.h>
 #include <netinet/in.h>
 
 #include "kselftest_harness.h"
@@ -742,6 +744,78 @@ TEST_F(standby, the_guests_own_frames_are_dropped)
 	EXPECT_EQ(8, info_of(self->hold).own_address);
 	EXPECT_EQ(1, info_of(self->hold).delivered);
 	EXPECT_EQ(0, info_of(self->hold).held_bytes);
+}
+
+/* --- the key -------------------------------------------------------------- */
+
+#define KEY_LEN		16
+
+/* Where the module has it; 0: this kernel does not say. */
+static unsigned long key_address(void)
+{
+	char line[256], name[128], module[64];
+	FILE *f = fopen("/proc/kallsyms", "r");
+	unsigned long at, found = 0;
+
+	while (f && !found && fgets(line, sizeof(line), f))
+		if (sscanf(line, "%lx %*c %127s [%63[^]]]", &at, name,
+			   module) == 3 &&
+		    !strcmp(module, "tapmig") &&
+		    !strcmp(name, "tapmig_dedup_key"))
+			found = at;
+	if (f)
+		fclose(f);
+	return found;
+}
+
+/* Of the kernel's memory. */
+static bool kernel_read(unsigned long at, void *buf, size_t len)
+{
+	int fd = open("/proc/kcore", O_RDONLY | O_CLOEXEC), i;
+	bool ok = false;
+	struct elf64_phdr p;
+	struct elf64_hdr e;
+
+	if (fd < 0 || pread(fd, &e, sizeof(e), 0) != sizeof(e))
+		goto out;
+	for (i = 0; i < e.e_phnum && !ok; i++) {
+		if (pread(fd, &p, sizeof(p), e.e_phoff + i * sizeof(p)) !=
+		    sizeof(p))
+			break;
+		if (p.p_type == PT_LOAD && at >= p.p_vaddr &&
+		    at + len <= p.p_vaddr + p.p_filesz)
+			ok = pread(fd, buf, len, p.p_offset +
+				   (at - p.p_vaddr)) == (ssize_t)len;
+	}
+out:
+	if (fd >= 0)
+		close(fd);
+	return ok;
+}
+
+/* So nobody can make frames that all have the same hash. */
+TEST(the_key_of_the_hash_is_another_with_each_load)
+{
+	__u8 key[3][KEY_LEN] = {};
+	unsigned long at;
+	int i, j, k;
+
+	for (i = 0; i < 3; i++) {
+		if (i) {
+			/* A hold may be about to end yet. */
+			ASSERT_TRUE(busywait(!system("modprobe -r tapmig")));
+			ASSERT_EQ(0, system("modprobe tapmig"));
+		}
+		at = key_address();
+		if (!at)
+			SKIP(return, "this kernel does not say where it is");
+		ASSERT_TRUE(kernel_read(at, key[i], KEY_LEN));
+		for (k = 0; k < KEY_LEN && !key[i][k]; k++)
+			;
+		EXPECT_NE(KEY_LEN, k);
+		for (j = 0; j < i; j++)
+			EXPECT_NE(0, memcmp(key[j], key[i], KEY_LEN));
+	}
 }
 
 TEST_HARNESS_MAIN

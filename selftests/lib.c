@@ -1821,3 +1821,19 @@ long env_count(const char *name, long def)
 		die("%s='%s' is not a number", name, s);
 	return v;
 }
+
+void printk_hush(bool hush)
+{
+	static char level[16];
+	int fd = open("/proc/sys/kernel/printk", O_RDWR | O_CLOEXEC);
+
+	if (fd < 0)
+		die("cannot open /proc/sys/kernel/printk");
+	/* The first of its numbers. */
+	if (hush && (pread(fd, level, 1, 0) != 1 ||
+		     pwrite(fd, "1", 1, 0) != 1))
+		die("cannot lower the console's level");
+	if (!hush && *level && pwrite(fd, level, 1, 0) != 1)
+		die("cannot raise the console's level");
+	close(fd);
+}

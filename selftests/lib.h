@@ -364,5 +364,10 @@ void become_nobody(void);
 /* Where the module is in the kernel's memory. */
 bool module_range(unsigned long *from, unsigned long *to);
 long env_count(const char *name, long def);
+/*
+ * Keep the console free of what is no fault, such as the calls that the OOM
+ * killer reports. A warning is a panic all the same.
+ */
+void printk_hush(bool hush);
 
 #endif
