@@ -159,8 +159,14 @@ static void thaws_under_load(struct __test_metadata *_metadata,
 		ASSERT_EQ(0, hold_freeze(self->hold));
 		/* Sometimes many are held, sometimes hardly any. */
 		enough = i.captured + (k % 4 ? k % 16 : 100);
-		while ((i = info_of(self->hold)).captured < enough)
+		while ((i = info_of(self->hold)).captured < enough &&
+		       i.state == TAPMIG_STATE_FROZEN)
 			sched_yield();
+		/* Only the deadline ends it, by a clock that runs wild. */
+		ASSERT_EQ(TAPMIG_STATE_FROZEN, i.state)
+			TH_LOG("thaw %ld: flags %#x, frozen for %llu ms, %llu of %llu",
+			       k, i.flags, i.frozen_for_ms, i.captured,
+			       enough);
 		if (k & 1) {
 			ASSERT_EQ(0, hold_thaw_wait(self->hold));
 		} else {
