@@ -3,11 +3,15 @@
 #
 # The part of the soak that runs in a virtual machine: KTAP.
 #
-#   in-vm.sh PERCENT
+#   in-vm.sh PERCENT [CASE…]
 
 set -euo pipefail
 
 percent=$1
+shift
+cases=(cycles races importers memory module sleep)
+[ $# -eq 0 ] || cases=("$@")
+importer=an_importer_at_its_limit_is_stopped_and_the_hold_is_whole
 n=0 failed=0
 export SOAK_PERCENT=$percent
 modprobe tapmig
@@ -53,10 +57,34 @@ races_with_hotplug()
 }
 
 echo "KTAP version 1"
-echo "1..3"
-run ten_thousand_cycles_under_traffic \
-	env TAPMIG_THAWS=$((100 * percent)) ./thaw \
-	-r load.tap.thaws_lose_nothing_while_two_processors_send
-run races_while_a_processor_goes_and_comes races_with_hotplug
-run soak ./soak
+echo "1..${#cases[@]}"
+for c in "${cases[@]}"; do
+	case $c in
+	cycles)
+		run ten_thousand_cycles_under_traffic \
+			env TAPMIG_THAWS=$((100 * percent)) ./thaw -r \
+			load.tap.thaws_lose_nothing_while_two_processors_send
+		;;
+	races)
+		run races_while_a_processor_goes_and_comes races_with_hotplug
+		;;
+	importers)
+		run importers_stopped_by_their_limit \
+			env TAPMIG_IMPORTERS="$percent" ./bounds -r cgroup.$importer
+		;;
+	memory)
+		run owners_killed_for_want_of_memory ./soak -f memory
+		;;
+	module)
+		run the_module_comes_and_goes ./soak -f module
+		;;
+	sleep)
+		run processors_and_the_machine_sleep ./soak -f sleep
+		;;
+	*)
+		echo "no case '$c'" >&2
+		exit 1
+		;;
+	esac
+done
 exit "$failed"

@@ -66,10 +66,12 @@ FIXTURE_SETUP(memory)
 	if (!put(CGROUP "/memory.max", LIMIT))
 		SKIP(return, "no memory cgroup");
 	put(CGROUP "/memory.swap.max", "0");
+	printk_hush(true);
 }
 
 FIXTURE_TEARDOWN(memory)
 {
+	printk_hush(false);
 	rmdir(CGROUP);
 }
 

@@ -6,12 +6,14 @@
 # module; then holds of a million packets and of 4 GiB, which are those of the
 # benchmarks.
 #
-#   soak.sh [PART…]     6.1, 7.3 (kernels), amount; all if none is given
+#   soak.sh [PART…]     6.1, 7.3 (kernels), amount-6.1, amount-7.3 (much, on
+#                       these kernels); all if none is given
 #
 # Run by 'make soak', which sets BUILD and builds what is needed. In the
 # environment:
 #
 #   SOAK_PERCENT     how much of it (100)
+#   SOAK_CASES       of a kernel only these, see in-vm.sh
 #   SOAK_MEM         memory of the machine that holds 4 GiB, in MiB
 
 set -euo pipefail
@@ -22,14 +24,16 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 percent=${SOAK_PERCENT:-100}
 mem=${SOAK_MEM:-}
 out=$BUILD/soak
-[ $# -gt 0 ] || set -- 6.1 7.3 amount
+read -r -a cases <<<"${SOAK_CASES:-}"
+[ $# -gt 0 ] || set -- 6.1 7.3 amount-6.1 amount-7.3
 
-# vm NAME KERNEL MEM COMMAND…
+# vm PART MEM COMMAND…
 vm()
 {
-	local name=$1 kernel=$2 mib=$3
-	shift 3
+	local name=$1 kernel=${1#amount-} mib=$2
+	shift 2
 
+	cp "$BUILD/kmod-$kernel/tapmig.ko" "$out/payload/"
 	"$here/../vm/run.sh" --kernel "$kernel" \
 		--module "$BUILD/kmod-$kernel/tapmig.ko" --mem "$mib" \
 		--timeout 14400 --payload "$out/payload" \
@@ -38,17 +42,16 @@ vm()
 
 rm -rf -- "$out/payload"
 mkdir -p "$out/payload"
-cp "$out/soak" "$BUILD/bench/bench" "$BUILD/selftests/thaw" \
-	"$BUILD/selftests/tapmig_race" "$here/in-vm.sh" "$out/payload/"
+cp "$out/soak" "$BUILD/bench/bench" "$here/in-vm.sh" \
+	"$BUILD"/selftests/{bounds,thaw,tapmig_race} "$out/payload/"
 cp "$here/../bench/in-vm.sh" "$out/payload/bench.sh"
 rc=0
 for part; do
-	if [ "$part" != amount ]; then
-		cp "$BUILD/kmod-$part/tapmig.ko" "$out/payload/"
-		vm "$part" "$part" 2048 ./in-vm.sh "$percent" || rc=1
+	if [ "${part#amount-}" = "$part" ]; then
+		vm "$part" 2048 ./in-vm.sh "$percent" \
+			${cases[@]+"${cases[@]}"} || rc=1
 		continue
 	fi
-	cp "$BUILD/kmod-7.3/tapmig.ko" "$out/payload/"
 	# The module lets holds have half of the memory.
 	if [ -z "$mem" ]; then
 		mem=$(awk '$1 == "MemAvailable:" { print int($2 / 1024) }' \
@@ -61,7 +64,7 @@ for part; do
 		continue
 	fi
 	# No figures are wanted: it ends if anything is lost.
-	vm amount 7.3 "$mem" env BENCH_ROUNDS=1 \
+	vm "$part" "$mem" env BENCH_ROUNDS=1 \
 		./bench.sh ./tapmig.ko small large || rc=1
 done
 exit "$rc"
