@@ -124,6 +124,7 @@ static void quit(struct relay *r)
 	if (r->quitting)
 		return;
 	r->quitting = true;
+	resolver_stop(&r->resolver);
 	TAILQ_FOREACH(c, &r->conns, link)
 		conn_close(c, "%s", "");
 	if (r->listen_fd >= 0)
@@ -154,7 +155,8 @@ static void work(struct relay *r, int64_t *timeout)
 	bool busy = false;
 	struct conn *c;
 
-	if (!r->listen && TAILQ_EMPTY(&r->conns) && !r->quitting) {
+	if (!r->listen && TAILQ_EMPTY(&r->conns) && !r->quitting &&
+	    r->resolver.fd < 0) {
 		if (now >= r->retry_at)
 			relay_connect(r);
 		next = r->retry_at;
@@ -178,11 +180,11 @@ static void work(struct relay *r, int64_t *timeout)
 static int wait_and_serve(struct relay *r, int64_t timeout,
 			  const sigset_t *mask)
 {
-	struct pollfd fds[2 * RELAY_CONNS_MAX + 2 * RELAY_FILTERS_MAX + 2];
+	struct pollfd fds[2 * RELAY_CONNS_MAX + 2 * RELAY_FILTERS_MAX + 3];
 	struct timespec ts = { .tv_sec = timeout / NSEC_PER_SEC,
 			       .tv_nsec = timeout % NSEC_PER_SEC };
 	struct conn *c, *conns[RELAY_CONNS_MAX + 1];
-	unsigned int n = 0, i = 0, count = 0;
+	unsigned int n = 0, i = 0, count = 0, answer = 0;
 	struct relay_ns *ns;
 	bool accepting = r->listen_fd >= 0;
 	int ret;
@@ -195,6 +197,11 @@ static int wait_and_serve(struct relay *r, int64_t timeout,
 		conns[count++] = c;
 		fds[n++] = (struct pollfd){ c->rfd, conn_read_events(c), 0 };
 		fds[n++] = (struct pollfd){ c->wfd, conn_write_events(c), 0 };
+	}
+	/* Behind all others. */
+	if (r->resolver.fd >= 0) {
+		answer = n;
+		fds[n++] = (struct pollfd){ r->resolver.fd, POLLIN, 0 };
 	}
 	ret = ppoll(fds, n, timeout < 0 ? NULL : &ts, mask);
 	if (ret < 0) {
@@ -227,6 +234,8 @@ static int wait_and_serve(struct relay *r, int64_t timeout,
 	}
 	if (accepting && fds[0].revents)
 		relay_accept(r);
+	if (answer && fds[answer].revents)
+		relay_resolved(r);
 	return 0;
 }
 
@@ -450,6 +459,7 @@ int cmd_relay(struct args *a)
 	bool failed;
 	int ret;
 
+	resolver_init(&r.resolver);
 	TAILQ_INIT(&r.namespaces);
 	TAILQ_INIT(&r.holds);
 	TAILQ_INIT(&r.conns);
@@ -474,6 +484,7 @@ int cmd_relay(struct args *a)
 		ret = run(&r);
 	progress_end(&r.progress);
 	failed = unfinished(&r);
+	resolver_stop(&r.resolver);
 	while ((c = TAILQ_FIRST(&r.conns)))
 		conn_free(c);
 	if (r.addr.kind == ADDRESS_UNIX && r.listen && r.listening)

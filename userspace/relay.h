@@ -7,6 +7,7 @@
  *   cmd_relay.c     command line, main loop
  *   relay_hold.c    holds of this host, their events and requests
  *   relay_conn.c    addresses, connections, bytes
+ *   relay_resolve.c names of hosts
  *   relay_proto.c   messages: checked and taken apart, built
  *   relay_peer.c    hello, offers, pairing
  *   relay_source.c  channels that packets leave by
@@ -19,6 +20,7 @@
 #include <netdb.h>
 #include <poll.h>
 #include <sys/queue.h>
+#include <sys/socket.h>
 
 #include "capture.h"
 #include "relay_tls.h"
@@ -389,6 +391,36 @@ struct address {
 	const char *rest;
 };
 
+/* Of one host; others are not tried. */
+#define RESOLVED_MAX	16
+
+/**
+ * struct resolved - the addresses of a host
+ * @error: of getaddrinfo()
+ * @count: how many there are
+ * @all: the addresses, with the port
+ */
+struct resolved {
+	int error;
+	unsigned int count;
+	struct resolved_address {
+		socklen_t len;
+		struct sockaddr_storage addr;
+	} all[RESOLVED_MAX];
+};
+
+/**
+ * struct resolver - who looks them up
+ * @fd: from there the answer comes, -1: nobody was asked
+ * @have: bytes of it that have come
+ * @found: the answer
+ */
+struct resolver {
+	int fd;
+	size_t have;
+	struct resolved found;
+};
+
 #define RELAY_FILTERS_MAX	64
 
 /**
@@ -410,6 +442,7 @@ struct address {
  * @listen_fd: or -1
  * @listening: the address is ours
  * @stdio: a duplicate of standard output, for ADDRESS_STDIO
+ * @resolver: looks up whom to connect to
  * @said: why connecting has failed, so that it is said once
  * @retry_at: when to connect again
  * @retry_ms: how long to wait the next time
@@ -450,6 +483,7 @@ struct relay {
 	int listen_fd;
 	bool listening;
 	int stdio;
+	struct resolver resolver;
 	char said[256];
 	int64_t retry_at;
 	unsigned int retry_ms;
@@ -513,6 +547,8 @@ int address_parse(struct address *a, const char *text, bool listen);
 int relay_listen(struct relay *r);
 void relay_accept(struct relay *r);
 void relay_connect(struct relay *r);
+/* The resolver has something. */
+void relay_resolved(struct relay *r);
 /* What poll() says about a connection. */
 void conn_readable(struct conn *c);
 void conn_writable(struct conn *c);
@@ -530,6 +566,13 @@ void conn_blame(struct conn *c, const char *fmt, ...)
 /* Nothing is written any more; the main loop frees it, and its channels. */
 void conn_kill(struct conn *c);
 void conn_free(struct conn *c);
+
+/* relay_resolve.c */
+void resolver_init(struct resolver *s);
+void resolver_stop(struct resolver *s);
+/* False: poll its fd, and take what comes. True: s->found is the answer. */
+bool resolver_start(struct resolver *s, const struct address *a);
+bool resolver_take(struct resolver *s);
 
 /* relay_proto.c */
 void relay_send_hello(struct conn *c);

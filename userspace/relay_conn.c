@@ -124,11 +124,12 @@ static bool allowed(const struct relay *r, const struct sockaddr *sa)
 	return false;
 }
 
+/* To listen: once, before there is anything else to do. */
 static struct addrinfo *resolve(const struct relay *r)
 {
 	struct addrinfo hints = {
 		.ai_socktype = SOCK_STREAM,
-		.ai_flags = r->listen ? AI_PASSIVE : 0,
+		.ai_flags = AI_PASSIVE,
 	};
 	struct addrinfo *ai;
 	int ret;
@@ -622,7 +623,8 @@ static bool is_left_over(const struct sockaddr_un *un)
 
 	if (lstat(un->sun_path, &st) || !S_ISSOCK(st.st_mode))
 		goto in_use;
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	/* One that is in use may be too busy to accept. */
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return false;
 	refused = connect(fd, (const struct sockaddr *)un, sizeof(*un)) &&
@@ -793,35 +795,37 @@ void relay_accept(struct relay *r)
 	conn_from_socket(r, fd, name);
 }
 
+/* Each attempt begins with another one of several addresses. */
 static void connect_tcp(struct relay *r)
 {
-	struct addrinfo *all, *ai;
-	unsigned int turn, count = 0;
+	const struct resolved *found = &r->resolver.found;
+	const struct resolved_address *to;
+	const struct sockaddr *sa;
+	unsigned int i, turn;
 	char name[128];
 	struct conn *c;
 	int fd;
 
-	all = resolve(r);
-	for (ai = all; ai; ai = ai->ai_next)
-		count++;
-	/* Each attempt begins with another one of several addresses. */
-	turn = count ? r->attempts++ % count : 0;
-	for (ai = all; ai; ai = ai->ai_next) {
-		if (!allowed(r, ai->ai_addr)) {
+	if (found->error) {
+		complain(r, r->addr.text, gai_strerror(found->error));
+		return;
+	}
+	for (i = 0; i < found->count; i++) {
+		if (!allowed(r, (const void *)&found->all[i].addr)) {
 			r->refused = true;
-			break;
+			return;
 		}
-		if (turn) {
-			turn--;
-			continue;
-		}
-		fd = socket(ai->ai_family,
+	}
+	turn = found->count ? r->attempts++ % found->count : 0;
+	for (i = turn; i < found->count; i++) {
+		to = &found->all[i];
+		sa = (const void *)&to->addr;
+		fd = socket(sa->sa_family,
 			    SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 		if (fd < 0)
 			continue;
-		peer_name(name, sizeof(name), ai->ai_addr, ai->ai_addrlen);
-		if (connect(fd, ai->ai_addr, ai->ai_addrlen) &&
-		    errno != EINPROGRESS) {
+		peer_name(name, sizeof(name), sa, to->len);
+		if (connect(fd, sa, to->len) && errno != EINPROGRESS) {
 			relay_tell(r, "%s: %s", name, strerror(errno));
 			close(fd);
 			continue;
@@ -831,8 +835,12 @@ static void connect_tcp(struct relay *r)
 			close(fd);
 		break;
 	}
-	if (all)
-		freeaddrinfo(all);
+}
+
+void relay_resolved(struct relay *r)
+{
+	if (resolver_take(&r->resolver))
+		connect_tcp(r);
 }
 
 static void connect_unix(struct relay *r)
@@ -891,7 +899,8 @@ void relay_connect(struct relay *r)
 	r->retry_at = relay_now() + r->retry_ms * NSEC_PER_MSEC;
 	switch (r->addr.kind) {
 	case ADDRESS_TCP:
-		connect_tcp(r);
+		if (resolver_start(&r->resolver, &r->addr))
+			connect_tcp(r);
 		break;
 	case ADDRESS_UNIX:
 		connect_unix(r);

@@ -3,12 +3,14 @@
 
 import os
 import re
+import shutil
 import signal
+import socket
 import subprocess
 
 from cases import case, long_case, row, whole
 from rig import (RIG, TAPMIG, UNICAST, Counts, Move, Sender, expect, holds,
-                 in_netns, learning, run, wait_for)
+                 in_netns, ip, learning, run, wait_for)
 
 # More than a ring has entries: without a hold much would be lost.
 STOPPED = 1500
@@ -936,17 +938,69 @@ def bad_arguments_are_refused():
                f"{args}: {r.stderr}")
 
 
+class Names:
+    """What a host knows of names, beside what its name server says."""
+
+    # Nobody has it: what is sent there is lost.
+    SERVER = "192.0.2.53"
+
+    def __init__(self, host, hosts=""):
+        self.host = host
+        self.dir = f"/etc/netns/{host}"
+        os.makedirs(self.dir)
+        self.write("resolv.conf", f"nameserver {self.SERVER}\n"
+                   "options timeout:30 attempts:5\n")
+        self.write("nsswitch.conf", "hosts: files dns\n")
+        self.write("hosts", hosts)
+        ip(host, f"route add {self.SERVER} dev mgmt",
+           f"neigh add {self.SERVER} lladdr 02:00:00:00:00:53 dev mgmt")
+
+    def write(self, name, text):
+        # It is mounted on the file of the other hosts.
+        for path in (f"/etc/{name}", f"{self.dir}/{name}"):
+            with open(path, "a", encoding="ascii"):
+                pass
+        with open(f"{self.dir}/{name}", "w", encoding="ascii") as f:
+            f.write(text)
+
+    def asks(self):
+        peer = socket.inet_aton(self.SERVER)[::-1].hex().upper()
+        return peer + ":0035" in run(
+            *in_netns(self.host, "cat", "/proc/net/udp")).stdout
+
+    def close(self):
+        ip(self.host, f"neigh del {self.SERVER} dev mgmt",
+           f"route del {self.SERVER} dev mgmt")
+        shutil.rmtree(self.dir)
+
+
 @case
-def plain_tcp_with_insecure():
+def plain_tcp_with_insecure_by_name():
     with Move() as m:
+        m.add(Names("hostA", "10.9.0.2 relay-b.test\n"))
         m.source_up()
         m.standby_up()
         m.rb = m.relay("hostB", "--listen", "tcp:10.9.0.2:7707",
                        "--insecure")
-        m.ra = m.relay("hostA", "--connect", "tcp:10.9.0.2:7707",
+        m.ra = m.relay("hostA", "--connect", "tcp:relay-b.test:7707",
                        "--insecure", "--linger", "500")
         moved(m)
         checked(m, "none, plain TCP")
+
+
+@case
+def a_name_server_that_does_not_answer():
+    with Move() as m:
+        names = m.add(Names("hostA"))
+        m.ra = m.relay("hostA", "--connect", "tcp:relay-b.test:7707",
+                       "--insecure")
+        wait_for(names.asks, "a question to the name server")
+        # For so long nothing else must wait: it would be stuck.
+        m.source_up()
+        m.ra.wait_said("source, armed")
+        expect(names.asks(), "nobody asks any more")
+        expect(m.ra.end(signal.SIGTERM) == 0, "exit status")
+        wait_for(lambda: not names.asks(), "the end of who asks")
 
 
 # --- TLS -----------------------------------------------------------------------------
