@@ -975,7 +975,7 @@ class Names:
 
 
 @case
-def plain_tcp_with_insecure_by_name():
+def plain_tcp_with_insecure():
     with Move() as m:
         m.add(Names("hostA", "10.9.0.2 relay-b.test\n"))
         m.source_up()
