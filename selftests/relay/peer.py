@@ -17,6 +17,7 @@ NAMES = ("", "HELLO", "PING", "PONG", "BYE", "OFFER", "WITHDRAW", "PAIR",
 CODES = {name: code for code, name in enumerate(NAMES) if name}
 ARMED, FROZEN, THAWING, LIVE, DEAD = range(5)
 SOURCE, STANDBY = range(2)
+DETACHED = 1
 
 
 class Closed(Exception):

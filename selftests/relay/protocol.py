@@ -3,14 +3,15 @@
 
 import json
 import os
+import signal
 import struct
 import time
 
 import peer as p
 from cases import case
-from peer import (CODES, DEAD, FROZEN, MESSAGE, SOURCE, STANDBY, THAWING,
-                  Closed, Peer, Silent, block, interface, message, offer,
-                  option, packet, section)
+from peer import (CODES, DEAD, DETACHED, FROZEN, MESSAGE, SOURCE, STANDBY,
+                  THAWING, Closed, Peer, Silent, block, interface, message,
+                  offer, option, packet, section)
 from rig import TAPMIG, Move, expect, holds, in_netns, run, wait_for
 
 S_LABEL, D_LABEL = "s/net0", "d/net0"
@@ -110,6 +111,14 @@ def pair_as_source(peer, channel=0, handle=8, state=FROZEN, frozen_ns=1):
               message("PAIR", channel, handle, handles[D_LABEL]))
     expect(peer.until("PAIRED") == (channel,), "PAIRED")
     return handles[D_LABEL]
+
+
+def stopped(relay, stop):
+    """Have the relay see several things at once when it goes on."""
+    pid = relay.process.pid
+    os.kill(pid, signal.SIGSTOP if stop else signal.SIGCONT)
+    if stop:
+        os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOWAIT)
 
 
 def begin(peer, channel=0, age=0):
@@ -274,6 +283,72 @@ def full_standby_peer_is_tried_again():
         peer.until("BEGIN")
         number = peer.until("PACKET")[1]
         expect(number == FIRST + 10, f"goes on at {number}")
+        peer.close()
+
+
+@case
+def sync_comes_after_all_that_is_held():
+    """Also what the relay has not seen yet when it is asked."""
+    with Target() as t:
+        peer = t.peer()
+        channel = pair_as_standby(peer)
+        for _ in range(t.held):
+            peer.until("PACKET")
+        peer.send(message("ACK", channel, 0, FIRST + t.held - 1),
+                  message("PING", 4242))
+        peer.until("PONG", where=lambda v: v[0] == 4242)
+        stopped(t.relay, True)
+        t.m.sender.frames(20)
+        total = t.quiet()
+        peer.send(message("SYNC_REQUEST", channel))
+        stopped(t.relay, False)
+        for n in range(FIRST + t.held, FIRST + total):
+            name, values = peer.next()
+            while name == "PING":
+                name, values = peer.next()
+            expect((name, values[1]) == ("PACKET", n), f"{name} {values}")
+        expect(peer.until("SYNC") == (channel, 0, FIRST + total - 1), "SYNC")
+        peer.close()
+
+
+@case
+def several_standby_holds_with_one_label_are_refused():
+    with Target() as t:
+        peer = t.peer()
+        ready(peer)
+        label = S_LABEL.encode()
+        peer.send(offer(7, STANDBY, FROZEN, label, frozen_ns=1),
+                  offer(8, STANDBY, FROZEN, label, frozen_ns=1))
+        t.relay.wait_said("several standby holds")
+        peer.send(message("PING", 4242))
+        peer.until("PONG", where=lambda v: v[0] == 4242)
+        expect("PAIR" not in peer.seen, f"{peer.seen}")
+        # But all others being detached.
+        peer.send(offer(7, STANDBY, FROZEN, label, flags=DETACHED,
+                        frozen_ns=1))
+        expect(peer.until("PAIR")[2] == 8, "paired with a detached one")
+        peer.close()
+
+
+@case
+def full_standby_says_so_and_asks_for_more():
+    with Target() as t:
+        t.b.ask("set", "max_packets=50")
+        peer = t.peer()
+        pair_as_source(peer)
+        begin(peer)
+        peer.send(*(packet(0, FIRST + n, FRAME) for n in range(100)))
+        peer.until("FULL")
+        taken = t.b.info()["pending_imports"]
+        expect(0 < taken <= 50, f"{t.b.info()}")
+        t.b.ask("thaw")
+        t.b.ask("run")
+        expect(peer.until("MORE") == (0,), "MORE")
+        begin(peer)
+        peer.send(*(packet(0, FIRST + n, FRAME) for n in range(taken, 100)))
+        peer.until("ACK", where=lambda v: v[2] == FIRST + 99)
+        t.b.wait("imported", "=", 100)
+        t.b.wait("late", "=", 100 - taken)
         peer.close()
 
 
