@@ -397,7 +397,8 @@ static void importer(FIXTURE_DATA(cgroup) *self, __u32 id, int *accepted)
  * Its memory is that of the group, so the group's limit stops it: it is refused
  * or killed. The hold has what was accepted, and another one may go on.
  */
-TEST_F(cgroup, an_importer_at_its_limit_is_stopped_and_the_hold_is_whole)
+TEST_F_TIMEOUT(cgroup,
+	       an_importer_at_its_limit_is_stopped_and_the_hold_is_whole, 3600)
 {
 	struct tapmig_create c = CREATE(.max_bytes = 1 << 30,
 					.max_frozen_ms = 600000);
