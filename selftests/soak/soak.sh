@@ -4,7 +4,7 @@
 # Much, and long: 10,000 freezes under traffic, owners that are killed for want
 # of memory, processors and machines that go to sleep, 1,000 loads of the
 # module; then holds of a million packets and of 4 GiB, which are those of the
-# benchmarks.
+# benchmarks, as large as the memory that is free allows.
 #
 #   soak.sh [PART…]     6.1, 7.3 (kernels), amount-6.1, amount-7.3 (much, on
 #                       these kernels); all if none is given
@@ -22,7 +22,6 @@ shopt -s inherit_errexit
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 : "${BUILD:?is not set: run make soak}"
 percent=${SOAK_PERCENT:-100}
-mem=${SOAK_MEM:-}
 out=$BUILD/soak
 read -r -a cases <<<"${SOAK_CASES:-}"
 [ $# -gt 0 ] || set -- 6.1 7.3 amount-6.1 amount-7.3
@@ -53,18 +52,25 @@ for part; do
 		continue
 	fi
 	# The module lets holds have half of the memory.
-	if [ -z "$mem" ]; then
-		mem=$(awk '$1 == "MemAvailable:" { print int($2 / 1024) }' \
+	mib=${SOAK_MEM:-}
+	if [ -z "$mib" ]; then
+		free=$(awk '$1 == "MemAvailable:" { print int($2 / 1024) }' \
 			/proc/meminfo)
-		mem=$((mem - 2048 < 10240 ? mem - 2048 : 10240))
+		mib=$((10240 * percent / 100))
+		mib=$((mib < 2048 ? 2048 : mib))
+		if [ "$mib" -gt $((free - 2048)) ]; then
+			mib=$((free - 2048))
+			echo "# soak: only $mib MiB are free for $part"
+		fi
 	fi
-	if [ "$mem" -lt 4096 ]; then
+	if [ "$mib" -lt 2048 ]; then
 		echo "soak: not enough free memory for a large hold" >&2
 		rc=1
 		continue
 	fi
 	# No figures are wanted: it ends if anything is lost.
-	vm "$part" "$mem" env BENCH_ROUNDS=1 \
+	vm "$part" "$mib" env BENCH_ROUNDS=1 \
+		BENCH_SMALL_MAX=$((20000 * percent)) \
 		./bench.sh ./tapmig.ko small large || rc=1
 done
 exit "$rc"

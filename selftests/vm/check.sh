@@ -159,6 +159,9 @@ group_long()
 			stream "soak-$part" env BUILD="$BUILD" SOAK_PERCENT=10 \
 				"$TOP_DIR/selftests/soak/soak.sh" "$part"
 		done
+		stream soak-amount one_case a_tenth_of_much env \
+			BUILD="$BUILD" SOAK_PERCENT=10 \
+			"$TOP_DIR/selftests/soak/soak.sh" amount-7.3
 	fi
 	built relay-build tool relay-payload kmod-6.1 kmod-7.3 || return 0
 	relay relay-6.1 6.1 1200
