@@ -538,6 +538,37 @@ export_writes_a_private_pcapng_file() {
 	expect_rc 0
 }
 
+# As who can write to /tmp may put there where another one exports to.
+test_case export_goes_through_no_link
+export_goes_through_no_link() {
+	local word
+	tap a tt0
+	freeze dev tt0 label vm1
+	ask a send 20
+	echo victim >"$tmp/victim"
+	ln -s "$tmp/victim" "$tmp/link"
+	ln -s "$tmp/nothing" "$tmp/dangling"
+	for word in '' force; do
+		# shellcheck disable=SC2086 # a word or none
+		tool export dev tt0 $word "$tmp/link"
+		expect_rc 1 && expect_error "$tmp/link" || return 1
+		# shellcheck disable=SC2086
+		tool export dev tt0 $word "$tmp/dangling"
+		expect_rc 1 && expect_error "$tmp/dangling" || return 1
+	done
+	[[ $(<"$tmp/victim") == victim ]] || fail "written through a link"
+	[[ ! -e $tmp/nothing ]] || fail "made through a link"
+	[[ -L $tmp/link && -L $tmp/dangling ]] || fail "a link is gone"
+	# Another name of a file is no file to write to either.
+	ln "$tmp/victim" "$tmp/name"
+	tool export dev tt0 force "$tmp/name"
+	expect_rc 0
+	[[ $(<"$tmp/victim") == victim ]] || fail "written by another name"
+	[[ $(packets "$tmp/name") == 20 ]] || fail "not 20 packets"
+	tool discard dev tt0
+	expect_rc 0
+}
+
 test_case export_to_a_terminal_is_refused
 export_to_a_terminal_is_refused() {
 	tap a tt0
