@@ -15,7 +15,7 @@
 #include <sys/sysinfo.h>
 #include <sys/wait.h>
 
-#include "kselftest_harness.h"
+#include "harness.h"
 
 #define ALICE		65533
 #define BOB		65532

@@ -11,7 +11,7 @@
 #include <pthread.h>
 #include <sys/ioctl.h>
 
-#include "kselftest_harness.h"
+#include "harness.h"
 
 #define FLOWS	8
 

@@ -9,7 +9,7 @@
 #include <linux/elf.h>
 #include <netinet/in.h>
 
-#include "kselftest_harness.h"
+#include "harness.h"
 
 static const __u8 broadcast[ETH_ALEN] = { 255, 255, 255, 255, 255, 255 };
 static const __u8 multicast[ETH_ALEN] = { 0x01, 0x00, 0x5e, 1, 2, 3 };

@@ -15,7 +15,7 @@
 #include <sys/ioctl.h>
 #include <sys/wait.h>
 
-#include "kselftest_harness.h"
+#include "harness.h"
 
 #define INJECT		"/sys/kernel/debug/"
 #define FRAMES		8

@@ -12,7 +12,7 @@
 #include <linux/virtio_net.h>
 #include <sys/ioctl.h>
 
-#include "kselftest_harness.h"
+#include "harness.h"
 
 #define GSO_UDP_L4	5	/* VIRTIO_NET_HDR_GSO_UDP_L4 */
 #define LONG		300

@@ -20,7 +20,7 @@
 #include <semaphore.h>
 #include <sys/ioctl.h>
 
-#include "kselftest_harness.h"
+#include "harness.h"
 
 #ifndef fallthrough
 #define fallthrough	__attribute__((__fallthrough__))

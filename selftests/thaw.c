@@ -16,7 +16,7 @@
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 
-#include "kselftest_harness.h"
+#include "harness.h"
 
 /* --- under load --------------------------------------------------------- */
 

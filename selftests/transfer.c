@@ -8,7 +8,7 @@
 #include <netinet/in.h>
 #include <sys/wait.h>
 
-#include "kselftest_harness.h"
+#include "harness.h"
 
 #define GSO_UDP_L4	5	/* VIRTIO_NET_HDR_GSO_UDP_L4 */
 

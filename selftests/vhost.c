@@ -6,7 +6,7 @@
 #include "lib.h"
 #include "vq.h"
 
-#include "kselftest_harness.h"
+#include "harness.h"
 
 /* How many packets vhost-net takes out of a ring at once. */
 #define BATCH		64
