@@ -116,7 +116,7 @@ static int tapmig_join(struct tapmig_handle *handle, struct file *file)
 		handle->hold = h;
 		handle->left = old;
 		/* So that poll() tells of the change. */
-		handle->seen = atomic_read(&h->event) - 1;
+		WRITE_ONCE(handle->seen, atomic_read(&h->event) - 1);
 	}
 unlock:
 	mutex_unlock(&handle->lock);

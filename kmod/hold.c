@@ -483,7 +483,7 @@ void tapmig_hold_unregister(struct tapmig_hold *h)
 	tapmig_hold_leave(h);
 	tapmig_hold_free_packets(h);
 	tapmig_import_reset(h);
-	h->gone = true;
+	WRITE_ONCE(h->gone, true);
 	tapmig_hold_event(h);
 	xa_erase(&tapmig_holds, h->id);
 	tapmig_hold_stop_deadline(h);
@@ -615,8 +615,8 @@ static void tapmig_settle_work(struct work_struct *work)
 
 	mutex_lock(&h->lock);
 	spin_lock_irq(&h->pkt_lock);
-	h->settle_queued = false;
-	h->settled_at = jiffies;
+	WRITE_ONCE(h->settle_queued, false);
+	WRITE_ONCE(h->settled_at, jiffies);
 	spin_unlock_irq(&h->pkt_lock);
 
 	tapmig_hold_settle(h);

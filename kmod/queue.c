@@ -550,7 +550,7 @@ void tapmig_queue_freeze(struct tapmig_queue *q)
 	lockdep_assert_held(&q->hold->lock);
 
 	spin_lock_bh(&r->consumer_lock);
-	q->frozen = true;
+	WRITE_ONCE(q->frozen, true);
 	/* What is in the ring came in order, given back or not. */
 	q->seen_array = NULL;
 	tapmig_queue_recapture(q);
@@ -575,7 +575,7 @@ void tapmig_queue_unfreeze(struct tapmig_queue *q)
 	spin_lock_bh(&r->consumer_lock);
 	if (q->frozen) {
 		__tapmig_queue_drain(q);
-		q->frozen = false;
+		WRITE_ONCE(q->frozen, false);
 	}
 	spin_unlock_bh(&r->consumer_lock);
 	tapmig_queue_wake(q);
@@ -624,7 +624,7 @@ void tapmig_queue_before_resize(struct tapmig_queue *q)
 		}
 		tapmig_hold_charge_all(q->hold, q->out.count, q->out.bytes);
 		q->seen_array = NULL;
-		q->frozen = true;
+		WRITE_ONCE(q->frozen, true);
 	}
 	spin_unlock_bh(&r->consumer_lock);
 }
@@ -783,7 +783,8 @@ void tapmig_queue_handover(struct tapmig_queue *q, struct tapmig_handover *ho)
 		spin_lock(&r->producer_lock);
 		locked = ktime_get_ns();
 		done = __tapmig_queue_drain(q);
-		fresh = READ_ONCE(h->fresh.count);
+		/* Other queues may add to it; about how many is enough. */
+		fresh = data_race(h->fresh.count);
 		if (fresh > 2 * TAPMIG_LOCKED_PACKETS &&
 		    tries < TAPMIG_LOCKED_TRIES)
 			done = false;
@@ -794,7 +795,7 @@ void tapmig_queue_handover(struct tapmig_queue *q, struct tapmig_handover *ho)
 			tapmig_array_add(&a, &more, ho);
 			tapmig_array_add_front(&a, &q->front, ho);
 			old = tapmig_ring_swap(r, a.entries, a.size, a.n);
-			q->frozen = false;
+			WRITE_ONCE(q->frozen, false);
 			q->grown = a.size > want ? a.entries : NULL;
 			q->want_entries = want;
 		}
@@ -1273,7 +1274,7 @@ static int tapmig_queue_insert(struct tapmig_hold *h, struct tapmig_queue *q)
 	}
 	hash_add(tapmig_queues, &q->by_file, (unsigned long)q->file);
 	list_add_tail(&q->node, &pos->node);
-	h->nr_queues++;
+	WRITE_ONCE(h->nr_queues, h->nr_queues + 1);
 unlock:
 	mutex_unlock(&tapmig_queues_lock);
 	return err;
