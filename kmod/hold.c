@@ -1135,10 +1135,11 @@ unlock:
  * tapmig_hold_set - change properties
  * @h: the hold
  * @set: which, and to what; checked for form
- * @bad: set to the TAPMIG_SET_* of what is refused, on error
+ * @bad: set to the TAPMIG_SET_* of what is refused, on error, or to 0
  * @extack: where to say why not, or NULL
  *
- * Return: 0; -EPERM: needs a privilege; -ERANGE: out of range; -EINVAL.
+ * Return: 0; -EPERM: needs a privilege; -ERANGE: out of range; -EINVAL;
+ * -ENODEV: gone.
  */
 int tapmig_hold_set(struct tapmig_hold *h, const struct tapmig_set *set,
 		    u32 *bad, struct netlink_ext_ack *extack)
@@ -1156,6 +1157,11 @@ int tapmig_hold_set(struct tapmig_hold *h, const struct tapmig_set *set,
 	}
 
 	mutex_lock(&h->lock);
+	*bad = 0;
+	if (h->gone) {
+		err = tapmig_hold_refuse(h, extack);
+		goto unlock;
+	}
 	packets = set->mask & TAPMIG_SET_MAX_PACKETS ? set->max_packets :
 						       h->max_packets;
 	bytes = set->mask & TAPMIG_SET_MAX_BYTES ? set->max_bytes :

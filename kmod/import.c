@@ -213,6 +213,7 @@ static void tapmig_late_deliver(struct tapmig_hold *h)
 			q = tapmig_queue_select(h, tapmig_pkt_skb(p));
 		n += tapmig_queue_produce(q, &one, h->max_packets);
 		tapmig_list_splice(&rest, &one);
+		cond_resched();
 	}
 	tapmig_list_splice(&rest, &h->late);
 	h->late = rest;

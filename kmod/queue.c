@@ -37,6 +37,9 @@
 /* vhost-net takes, and gives back, so many packets at most. */
 #define TAPMIG_VHOST_BATCH	64
 
+/* After so many packets that are taken, interrupts get their turn. */
+#define TAPMIG_DRAIN_BATCH	256
+
 /* All queues of all holds, to refuse a second hold of a queue. */
 static DEFINE_HASHTABLE(tapmig_queues, 10);
 static DEFINE_MUTEX(tapmig_queues_lock);
@@ -135,7 +138,11 @@ static bool __tapmig_queue_drain(struct tapmig_queue *q)
 			p->seq = h->next_seq++;
 		}
 		tapmig_hold_capture(h, p);
-		n++;
+		/* At FREEZE the ring can be a large one, and full. */
+		if (!(++n % TAPMIG_DRAIN_BATCH)) {
+			spin_unlock_irqrestore(&h->pkt_lock, flags);
+			spin_lock_irqsave(&h->pkt_lock, flags);
+		}
 	}
 	q->seen_array = r->queue;
 	q->seen_head = r->consumer_head;
