@@ -6,6 +6,8 @@
 #   migration.sh [ROW…]      see migration.py; all of them if none is named
 #   migration.sh pair NEAR FAR [ROW…]
 #                            in two VMs with kernels of these series
+#   migration.sh states [quick|long] [CASE…]
+#                            QEMUs without a guest, see states.py
 #
 # Run by 'make check-migration', which sets BUILD. QEMU and the guest's kernel
 # are built when they are not in the cache. The guest boots once: later runs
@@ -19,6 +21,11 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 out=$BUILD/migration
 
 "$here/payload.sh" "$out/payload"
+if [ "${1:-}" = states ]; then
+	exec "$here/../vm/run.sh" --kernel 6.1 \
+		--module "$BUILD/kmod-6.1/tapmig.ko" --payload "$out/payload" \
+		--out "$out/states" --timeout 1500 -- ./in-vm.sh ./states.py "${@:2}"
+fi
 state=$out/guest-$(cat "$out/payload/guest-vmlinuz" "$out/initrd" \
 	"$out/payload/qemu/qemu-system-x86_64" "$here/rig.py" |
 	sha256sum | cut -c1-16)
@@ -33,7 +40,7 @@ rc=0
 if [ "${1:-}" = pair ]; then
 	at=$out/pair-$2-$3
 	left=$at/near/out
-	"$here/../vm/pair.sh" "$2" "$3" "$out/payload" "$at" 2048 600 \
+	"$here/../vm/pair.sh" "$2" "$3" "$out/payload" "$at" 2048 900 \
 		"${save[@]}" ./migration.py pair "${@:4}" || rc=$?
 else
 	left=$out/vm/out

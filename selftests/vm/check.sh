@@ -141,6 +141,8 @@ group_migration()
 {
 	built migration-build kmod-6.1 migration-rig || return 0
 	stream migration "$TOP_DIR/selftests/migration/migration.sh"
+	stream migration-states "$TOP_DIR/selftests/migration/migration.sh" \
+		states quick
 }
 
 group_long()
@@ -168,6 +170,8 @@ group_long()
 	relay relay-long 7.3 1200 long
 	relay_pair relay-pair-back 7.3 6.1
 	built migration-build kmod-6.1 kmod-7.3 migration-rig || return 0
+	stream migration-states "$TOP_DIR/selftests/migration/migration.sh" \
+		states long
 	stream migration-pair "$TOP_DIR/selftests/migration/migration.sh" \
 		pair 6.1 7.3
 }

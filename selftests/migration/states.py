@@ -1,0 +1,1041 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-only
+"""QEMUs with migration-hold= in all states that a migration has.
+
+    states.py [quick|long] [CASE...]
+
+Runs in the VM, prints KTAP. The machines have no guest: what is looked at are
+the holds, in the kernel and by query-tap-holds. With "long" those cases too
+that take long, with "quick" but some that migration.py has no row for.
+"""
+
+import ctypes
+import fcntl
+import json
+import os
+import re
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+import traceback
+
+import rig
+from hosts import Failure, ip, namespace, run
+from qmp import Qemu
+from rig import HOSTS, RUN, UUID, holds, tapmig, wait_until
+
+QEMU = os.path.abspath("./qemu/qemu-system-x86_64")
+SOCKET = f"{RUN}/migration"
+MIGRATION = f"unix:{SOCKET}"
+CLONE_NEWNET = 0x40000000
+TUNSETIFF = 0x400454CA
+IFF_TAP, IFF_MULTI_QUEUE, IFF_NO_PI, IFF_VNET_HDR = 2, 0x100, 0x1000, 0x4000
+ETHERTYPE = 0x88b5
+# Slow enough to stay in precopy: of an empty page, 9 bytes are sent.
+SLOW = 1000
+FAST = 10 ** 10
+
+CASES = {}
+LONG = set()
+QUICK = set()
+
+
+def case(function):
+    CASES[function.__name__] = function
+    return function
+
+
+def long(function):
+    LONG.add(function.__name__)
+    return function
+
+
+def quick(function):
+    QUICK.add(function.__name__)
+    return function
+
+
+def expect(value, wanted, what):
+    if value != wanted:
+        raise Failure(f"{what}: {value}, not {wanted}")
+
+
+# Hosts
+
+class Inside:
+    """This process is on a host, for a while."""
+
+    def __init__(self, host):
+        self.host = host
+
+    @staticmethod
+    def enter(path):
+        libc = ctypes.CDLL(None, use_errno=True)
+        with open(path) as f:
+            if libc.setns(f.fileno(), CLONE_NEWNET):
+                raise OSError(ctypes.get_errno(), path)
+
+    def __enter__(self):
+        self.enter(f"/run/netns/{self.host}")
+
+    def __exit__(self, *_):
+        self.enter("/proc/1/ns/net")
+
+
+def tap_name(queues):
+    return "tap0" if queues == 1 else "taps"
+
+
+def topology():
+    os.makedirs(RUN, exist_ok=True)
+    for host in HOSTS:
+        namespace(host)
+        for queues in 1, 4:
+            name = tap_name(queues)
+            ip(host, "tuntap", "add", name, "mode", "tap", "vnet_hdr",
+               *(["multi_queue"] if queues > 1 else []))
+            ip(host, "link", "set", name, "up")
+
+
+def send(host, count, queues=1):
+    """The network delivers some frames to the host's TAP."""
+    with Inside(host):
+        s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+        s.bind((tap_name(queues), ETHERTYPE))
+    with s:
+        for n in range(count):
+            s.send(struct.pack("!6s6sHI46x", bytes((2, 0, 0, 0, 0, 1)),
+                               bytes((2, 0, 0, 0, 0, 2)), ETHERTYPE, n))
+
+
+def open_tap(host, queues):
+    """The descriptors that a management passes."""
+    flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR
+    if queues > 1:
+        flags |= IFF_MULTI_QUEUE
+    fds = []
+    with Inside(host):
+        for _ in range(queues):
+            fd = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
+            fds.append(fd)
+            fcntl.ioctl(fd, TUNSETIFF, struct.pack(
+                "16sH22x", tap_name(queues).encode(), flags))
+    return fds
+
+
+def hold(host):
+    """The only one there, as (state, role)."""
+    there = holds(host)
+    expect(len(there), 1, f"holds of {host}")
+    return there[0]["state"], there[0]["role"]
+
+
+def no_hold(host):
+    expect([h["state"] for h in holds(host)], [], f"holds of {host}")
+
+
+def wait_no_hold(*names):
+    for host in names or HOSTS:
+        wait_until(f"no hold on {host}", lambda h=host: not holds(h))
+
+
+def discard(host):
+    for h in holds(host):
+        tapmig(host, "discard", "id", str(h["id"]))
+
+
+# Machines
+
+class Machine(Qemu):
+    """A QEMU whose network card is net0."""
+
+    all = []
+
+    def __init__(self, host, *extra, queues=1, mode="on", fds=None,
+                 device=None, program=(QEMU,)):
+        self.queues = queues
+        dev = "tap,id=net0"
+        if fds:
+            dev += f",fds={':'.join(map(str, fds))}" if len(fds) > 1 else \
+                f",fd={fds[0]}"
+        else:
+            dev += f",ifname={tap_name(queues)},script=no,downscript=no"
+            if queues > 1:
+                dev += f",queues={queues}"
+        if mode:
+            dev += f",migration-hold={mode}"
+        if device is not None:
+            dev += f",tapmigfd={device}"
+        card = "virtio-net-pci,netdev=net0,id=nic0,romfile="
+        if queues > 1:
+            card += f",mq=on,vectors={2 * queues + 2}"
+        super().__init__(host, program, [
+            "-machine", "pc,accel=tcg", "-m", "64", "-nodefaults",
+            "-display", "none", "-uuid", UUID, "-trace", "tap_hold_*",
+            "-netdev", dev, "-device", card, *extra], RUN,
+            fds=[*(fds or ()), *(() if device is None else (device,))])
+        Machine.all.append(self)
+        self.capabilities()
+
+    def hold(self, what):
+        return self.command("query-tap-holds")[0][what]
+
+    def counts(self):
+        """Frames that it has held, and handed to its guest."""
+        return self.hold("captured"), self.hold("delivered")
+
+    def status(self):
+        return self.command("query-status")["status"]
+
+    def speed(self, bytes_a_second):
+        self.command("migrate-set-parameters", max_bandwidth=bytes_a_second)
+
+    def reach(self, *states):
+        bad = {"failed", "cancelled", "completed"} - set(states)
+        self.wait("MIGRATION", *states, bad=tuple(bad))
+
+    def want_unplug(self):
+        """The guest is asked, but there is none that would answer."""
+        self.command("device_del", id="nic0")
+        self.command("netdev_del", id="net0")
+
+    def unplug(self):
+        """What was asked for is done at a reset in any case."""
+        self.command("system_reset")
+        self.wait("DEVICE_DELETED")
+        expect(self.command("query-tap-holds"), [], "query-tap-holds")
+
+    def migrate(self, uri=MIGRATION):
+        """It may have come here itself, with events of that."""
+        self.events.clear()
+        self.command("migrate", uri=uri)
+
+    def stay_in_precopy(self, *capabilities, uri=MIGRATION):
+        """Its migration begins, and does not get far."""
+        self.capabilities(*capabilities)
+        self.speed(SLOW)
+        self.migrate(uri)
+        self.reach("active")
+
+    def reach_switchover(self):
+        """Its migration begins, and waits when the guest is stopped."""
+        self.capabilities("pause-before-switchover")
+        self.migrate()
+        self.reach("pre-switchover")
+
+    def switch_over(self, wanted="completed"):
+        self.command("migrate-continue", state="pre-switchover")
+        self.reach(wanted)
+
+    def cancel(self):
+        self.command("migrate_cancel")
+        self.reach("cancelled")
+
+    def runs(self):
+        wait_until(f"{self.name} runs", lambda: self.status() == "running")
+
+    def traced(self, event):
+        """How often it came to that."""
+        with open(self.log) as f:
+            return f.read().count(f"\n{event} ")
+
+    def hmp(self, line):
+        return self.command("human-monitor-command", command_line=line)
+
+
+def forget_socket():
+    """A new one is to appear."""
+    try:
+        os.unlink(SOCKET)
+    except FileNotFoundError:
+        pass
+
+
+def destination(*extra, host="hostB", uri=MIGRATION, **kwargs):
+    forget_socket()
+    return Machine(host, "-incoming", uri, *extra, **kwargs)
+
+
+def pair(*extra, **kwargs):
+    """A source, and a destination that waits."""
+    return Machine("hostA", **kwargs), destination(*extra, **kwargs)
+
+
+# Without a migration
+
+@quick
+@case
+def stop_and_cont_make_no_hold():
+    a = Machine("hostA")
+    for _ in range(2):
+        a.command("stop")
+        no_hold("hostA")
+        a.command("cont")
+    a.command("system_reset")
+    no_hold("hostA")
+    a.quit()
+    expect(a.traced("tap_hold_freeze"), 0, "frozen")
+
+
+def disk():
+    path = f"{RUN}/disk.qcow2"
+    if not os.path.exists(path):
+        # There is no qemu-img.
+        a = Machine("hostA")
+        for n, options in enumerate((
+                {"driver": "file", "filename": path, "size": 0},
+                {"driver": "qcow2", "file": "file", "size": 1 << 28})):
+            if n:
+                a.command("blockdev-add", driver="file", filename=path,
+                          node_name="file")
+            a.command("blockdev-create", job_id=f"j{n}", options=options)
+            wait_until("a disk", lambda: a.command("query-jobs")[0]["status"]
+                       == "concluded")
+            a.command("job-dismiss", id=f"j{n}")
+        a.quit()
+    return ["-drive", f"file={path},if=none,id=disk,format=qcow2",
+            "-device", "ide-hd,drive=disk"]
+
+
+@case
+def savevm_and_loadvm_make_no_hold():
+    a = Machine("hostA", *disk())
+    expect(a.hmp("savevm s"), "", "savevm")
+    expect(a.hmp("loadvm s"), "", "loadvm")
+    expect(a.status(), "running", "the guest")
+    a.quit()
+    b = Machine("hostA", *disk(), "-loadvm", "s")
+    b.runs()
+    no_hold("hostA")
+    b.quit()
+    for m in a, b:
+        expect(m.traced("tap_hold_freeze"), 0, "frozen")
+
+
+@quick
+@case
+def a_background_snapshot_makes_no_hold():
+    a = Machine("hostA")
+    a.capabilities("background-snapshot")
+    a.command("migrate", uri="exec:cat >/dev/null")
+    a.reach("completed")
+    a.runs()
+    no_hold("hostA")
+    a.quit()
+    expect(a.traced("tap_hold_freeze"), 0, "frozen")
+
+
+# Before the switchover
+
+@case
+def cancelled_in_precopy_nothing_was_frozen():
+    a, _ = pair()
+    a.stay_in_precopy()
+    expect(hold("hostA"), ("armed", "source"), "hold")
+    a.cancel()
+    wait_no_hold()
+    expect(a.counts(), (0, 0), "held")
+    expect(a.status(), "running", "the guest")
+    a.quit()
+
+
+@case
+def quit_in_precopy_releases():
+    a, _ = pair()
+    a.stay_in_precopy()
+    a.quit()
+    wait_no_hold()
+
+
+@case
+def reset_in_precopy_changes_nothing():
+    a, b = pair()
+    a.stay_in_precopy()
+    a.command("system_reset")
+    expect(hold("hostA"), ("armed", "source"), "hold")
+    a.speed(FAST)
+    a.reach("completed")
+    b.runs()
+    expect(hold("hostA"), ("frozen", "source"), "hold")
+    a.quit()
+    b.quit()
+
+
+@case
+def unplugged_before_there_is_nothing_to_hold():
+    a = Machine("hostA")
+    a.want_unplug()
+    a.unplug()
+    a.command("migrate", uri="exec:cat >/dev/null")
+    a.reach("completed")
+    no_hold("hostA")
+    a.quit()
+    expect(a.traced("tap_hold_freeze"), 0, "frozen")
+
+
+@case
+def unplugged_in_precopy_it_releases():
+    a, _ = pair()
+    a.want_unplug()
+    a.stay_in_precopy()
+    expect(hold("hostA"), ("armed", "source"), "hold")
+    a.unplug()
+    no_hold("hostA")
+    a.cancel()
+    a.quit()
+    wait_no_hold()
+
+
+@case
+def plugged_in_while_it_runs_it_is_held():
+    a = Machine("hostA")
+    a.want_unplug()
+    a.unplug()
+    a.command("netdev_add", type="tap", id="net0", ifname=tap_name(1),
+              script="no", downscript="no", migration_hold="on")
+    a.command("device_add", driver="virtio-net-pci", netdev="net0", id="nic1",
+              romfile="")
+    no_hold("hostA")
+    a.stay_in_precopy(uri="exec:cat >/dev/null")
+    expect(hold("hostA"), ("armed", "source"), "hold")
+    a.cancel()
+    wait_no_hold()
+    a.quit()
+
+
+@case
+def stopped_in_precopy_it_is_frozen_until_cont():
+    a, _ = pair()
+    a.stay_in_precopy()
+    a.command("stop")
+    expect(hold("hostA"), ("frozen", "source"), "stopped")
+    send("hostA", 2)
+    a.command("cont")
+    wait_until("armed", lambda: hold("hostA") == ("armed", "source"))
+    expect(a.counts(), (2, 2), "held")
+    a.command("stop")
+    expect(hold("hostA"), ("frozen", "source"), "stopped again")
+    a.cancel()
+    wait_no_hold()
+    expect(a.status(), "paused", "the guest")
+    a.quit()
+
+
+# A guest that the user had stopped
+
+@case
+def stopped_before_it_is_frozen_at_setup():
+    a, b = pair()
+    a.command("stop")
+    no_hold("hostA")
+    a.stay_in_precopy()
+    expect(hold("hostA"), ("frozen", "source"), "hold")
+    send("hostA", 2)
+    a.speed(FAST)
+    a.reach("completed")
+    wait_until("paused", lambda: b.status() == "paused")
+    expect(hold("hostB"), ("frozen", "standby"), "destination")
+    b.command("cont")
+    wait_no_hold("hostB")
+    expect(a.hold("held-packets"), 2, "kept for the relay")
+    b.quit()
+    a.quit()
+
+
+@case
+def stopped_before_and_cancelled_it_gets_all_back():
+    a, _ = pair()
+    a.command("stop")
+    a.stay_in_precopy()
+    send("hostA", 2)
+    a.cancel()
+    wait_no_hold()
+    expect(a.counts(), (2, 2), "held")
+    expect(a.status(), "paused", "the guest")
+    a.quit()
+
+
+# In the switchover
+
+@case
+def completed_the_source_keeps_what_came(queues=1):
+    a, b = pair(queues=queues)
+    expect(a.hold("state"), "none", "before")
+    expect(hold("hostB"), ("frozen", "standby"), "destination")
+    a.reach_switchover()
+    expect(hold("hostA"), ("frozen", "source"), "source")
+    expect(holds("hostA")[0]["queues"], queues, "queues")
+    send("hostA", 5, queues)
+    send("hostB", 2, queues)
+    expect(a.hold("captured"), 5, "captured")
+    expect(b.hold("captured"), 2, "captured")
+    a.switch_over()
+    wait_no_hold("hostB")
+    expect(b.counts(), (2, 2), "destination")
+    expect(a.hold("held-packets"), 5, "kept for the relay")
+    if "state=frozen,held=5,captured=5" not in a.hmp("info network"):
+        raise Failure("info network says nothing of it")
+    a.quit()
+    expect(hold("hostA"), ("dead", "source"), "QEMU has ended")
+    expect(holds("hostA")[0]["held_packets"], 5, "still kept")
+    b.quit()
+
+
+def traced_by_kernel(function):
+    """What the module did meanwhile: the names of its events, in order."""
+    def write(name, text):
+        with open(f"/sys/kernel/tracing/{name}", "w") as f:
+            f.write(text)
+
+    write("trace", "")
+    write("events/tapmig/enable", "1")
+    try:
+        function()
+    finally:
+        write("events/tapmig/enable", "0")
+    with open("/sys/kernel/tracing/trace") as f:
+        return re.findall(r": tapmig_(\w+): id=(\d+) ", f.read())
+
+
+@quick
+@case
+def rings_are_enlarged_before_they_are_emptied():
+    a, _ = pair()
+    events = traced_by_kernel(a.reach_switchover)
+    number = str(holds("hostA")[0]["id"])
+    expect([name for name, h in events
+            if h == number and name in ("prepare", "freeze")],
+           ["prepare", "freeze"], "events")
+    a.cancel()
+    a.quit()
+
+
+@case
+def completed_with_four_queues():
+    completed_the_source_keeps_what_came(4)
+
+
+@quick
+@case
+def killed_after_the_switchover_what_came_is_kept():
+    a, b = pair()
+    a.reach_switchover()
+    send("hostA", 3)
+    a.switch_over()
+    a.kill()
+    expect(hold("hostA"), ("dead", "source"), "hold")
+    expect(holds("hostA")[0]["held_packets"], 3, "kept for the relay")
+    b.runs()
+    b.quit()
+
+
+@case
+def cancelled_in_the_switchover_it_gets_all_back(queues=1):
+    a, _ = pair(queues=queues)
+    a.reach_switchover()
+    send("hostA", 3, queues)
+    a.cancel()
+    wait_no_hold()
+    expect(a.counts(), (3, 3), "held")
+    expect(a.status(), "running", "the guest")
+    a.quit()
+
+
+@case
+def the_destination_dies_in_the_switchover():
+    a, b = pair()
+    a.reach_switchover()
+    send("hostA", 3)
+    b.kill()
+    no_hold("hostB")
+    a.switch_over("failed")
+    wait_no_hold()
+    expect(a.counts(), (3, 3), "held")
+    a.runs()
+    a.quit()
+
+
+@quick
+@case
+def quit_in_the_switchover_releases():
+    a, _ = pair()
+    a.reach_switchover()
+    send("hostA", 3)
+    a.quit()
+    wait_no_hold()
+
+
+@quick
+@case
+def reset_in_the_switchover_changes_nothing():
+    a, b = pair()
+    a.reach_switchover()
+    send("hostA", 2)
+    a.command("system_reset")
+    expect(hold("hostA"), ("frozen", "source"), "hold")
+    a.switch_over()
+    expect(a.hold("held-packets"), 2, "kept for the relay")
+    b.runs()
+    b.command("system_reset")
+    wait_no_hold("hostB")
+    a.quit()
+    b.quit()
+
+
+@quick
+@case
+def unplugged_in_the_switchover_it_releases():
+    a, _ = pair()
+    a.want_unplug()
+    a.reach_switchover()
+    send("hostA", 2)
+    expect(hold("hostA"), ("frozen", "source"), "hold")
+    a.unplug()
+    no_hold("hostA")
+    a.cancel()
+    a.quit()
+    wait_no_hold()
+
+
+# Afterwards
+
+@quick
+@case
+def undone_by_the_management_it_gets_all_back():
+    a, b = pair()
+    a.reach_switchover()
+    send("hostA", 4)
+    a.switch_over()
+    b.kill()
+    send("hostA", 1)
+    a.command("cont")
+    wait_no_hold()
+    expect(a.counts(), (5, 5), "held")
+    a.quit()
+
+
+@case
+def reset_after_it_has_left_changes_nothing():
+    a, b = pair()
+    a.reach_switchover()
+    send("hostA", 2)
+    a.switch_over()
+    a.command("system_reset")
+    expect(a.hold("held-packets"), 2, "kept for the relay")
+    b.runs()
+    a.quit()
+    b.quit()
+
+
+@case
+def unplugged_after_it_has_left_what_came_is_kept():
+    a, b = pair()
+    a.want_unplug()
+    a.reach_switchover()
+    send("hostA", 2)
+    a.switch_over()
+    a.unplug()
+    expect(hold("hostA"), ("dead", "source"), "hold")
+    expect(holds("hostA")[0]["held_packets"], 2, "kept for the relay")
+    b.runs()
+    a.quit()
+    b.quit()
+
+
+@case
+def there_back_and_there_again():
+    a, b = pair()
+    a.reach_switchover()
+    a.cancel()
+    b.ended()
+    for _ in range(3):
+        where = "hostA" if a.host == "hostB" else "hostB"
+        b = destination(host=where)
+        a.reach_switchover()
+        send(a.host, 2)
+        a.switch_over()
+        b.runs()
+        wait_no_hold(where)
+        a.quit()
+        discard(a.host)
+        a = b
+    a.quit()
+    wait_no_hold()
+
+
+# Postcopy
+
+def in_postcopy():
+    a, b = pair()
+    b.capabilities("postcopy-ram")
+    a.stay_in_precopy("postcopy-ram", "pause-before-switchover")
+    a.command("migrate-start-postcopy")
+    a.reach("pre-switchover")
+    send("hostA", 4)
+    expect(hold("hostA"), ("frozen", "source"), "source")
+    a.switch_over("postcopy-active")
+    wait_no_hold("hostB")
+    return a, b
+
+
+@case
+def in_postcopy_the_source_keeps_what_came():
+    a, b = in_postcopy()
+    a.speed(FAST)
+    a.reach("completed")
+    expect(a.hold("held-packets"), 4, "kept for the relay")
+    a.quit()
+    expect(holds("hostA")[0]["held_packets"], 4, "kept for the relay")
+    b.quit()
+
+
+@case
+def quit_in_postcopy_keeps_what_came():
+    a, _ = in_postcopy()
+    a.quit()
+    expect(hold("hostA"), ("dead", "source"), "hold")
+    expect(holds("hostA")[0]["held_packets"], 4, "kept for the relay")
+
+
+# The destination
+
+@quick
+@case
+def quit_while_it_waits_releases():
+    b = destination()
+    send("hostB", 2)
+    expect(hold("hostB"), ("frozen", "standby"), "hold")
+    b.quit()
+    wait_no_hold()
+
+
+@case
+def reset_while_it_waits_changes_nothing():
+    a, b = pair()
+    b.command("system_reset")
+    expect(hold("hostB"), ("frozen", "standby"), "hold")
+    a.migrate()
+    a.reach("completed")
+    wait_no_hold("hostB")
+    a.quit()
+    b.quit()
+
+
+@case
+def unplugged_while_it_waits_it_releases():
+    b = destination(uri="defer")
+    b.want_unplug()
+    b.unplug()
+    no_hold("hostB")
+    expect(b.command("query-tap-holds"), [], "query-tap-holds")
+    b.command("netdev_add", type="tap", id="net1", ifname=tap_name(1),
+              script="no", downscript="no", migration_hold="on")
+    expect(hold("hostB"), ("frozen", "standby"), "another one")
+    b.quit()
+    wait_no_hold()
+
+
+@case
+def deferred_it_is_frozen_before_migrate_incoming():
+    a, b = Machine("hostA"), destination(uri="defer")
+    expect(hold("hostB"), ("frozen", "standby"), "hold")
+    send("hostB", 2)
+    b.command("migrate-incoming", uri=MIGRATION)
+    a.migrate()
+    a.reach("completed")
+    wait_no_hold("hostB")
+    expect(b.counts(), (2, 2), "held")
+    a.quit()
+    b.quit()
+
+
+@case
+def started_later_it_is_frozen_until_cont():
+    a, b = pair("-S")
+    a.reach_switchover()
+    a.switch_over()
+    send("hostB", 2)
+    wait_until("paused", lambda: b.status() == "paused")
+    expect(hold("hostB"), ("frozen", "standby"), "hold")
+    b.command("cont")
+    wait_no_hold("hostB")
+    expect(b.counts(), (2, 2), "held")
+    a.quit()
+    b.quit()
+
+
+@case
+def quit_before_it_is_started_releases():
+    a, b = pair("-S")
+    a.reach_switchover()
+    a.switch_over()
+    wait_until("paused", lambda: b.status() == "paused")
+    b.quit()
+    wait_no_hold("hostB")
+    a.quit()
+
+
+@case
+def asked_again_after_a_failure_it_is_frozen():
+    a, b = Machine("hostA"), destination(uri="defer")
+    b.command("migrate-incoming", uri=MIGRATION, exit_on_error=False)
+    a.reach_switchover()
+    a.cancel()
+    b.reach("failed")
+    expect(hold("hostB"), ("frozen", "standby"), "hold")
+    b.quit()
+    a.quit()
+    wait_no_hold()
+
+
+@case
+def thawed_by_another_it_freezes_again():
+    b = destination()
+    for command in "thaw", "discard":
+        send("hostB", 2)
+        tapmig("hostB", command, "id", str(holds("hostB")[0]["id"]))
+        wait_until("frozen again",
+                   lambda: hold("hostB") == ("frozen", "standby"))
+    b.quit()
+    wait_no_hold()
+
+
+# One host, one set of queues
+
+def share(queues):
+    """A source and a destination with the same queues."""
+    fds = open_tap("hostA", queues)
+    device = os.open("/dev/tapmig", os.O_RDWR)
+    a = Machine("hostA", queues=queues, fds=fds, device=device)
+    b = destination("-S", host="hostA", queues=queues, mode="local", fds=fds,
+                    device=device)
+    for fd in (*fds, device):
+        os.close(fd)
+    a.reach_switchover()
+    expect(hold("hostA"), ("frozen", "source"), "the hold of both")
+    send("hostA", 6, queues)
+    expect(b.hold("captured"), 6, "seen by the other")
+    expect(a.hold("hold-id"), b.hold("hold-id"), "the hold")
+    return a, b
+
+
+@case
+def shared_the_other_gets_all(queues=1):
+    a, b = share(queues)
+    a.switch_over()
+    a.quit()
+    expect(hold("hostA"), ("frozen", "source"), "the hold of one")
+    send("hostA", 2, queues)
+    b.command("cont")
+    wait_no_hold()
+    expect(b.counts(), (8, 8), "held")
+    b.quit()
+
+
+@case
+def shared_with_four_queues():
+    shared_the_other_gets_all(4)
+
+
+@case
+def shared_and_cancelled_it_gets_all_back():
+    a, b = share(1)
+    a.cancel()
+    b.ended()
+    wait_no_hold()
+    expect(a.counts(), (6, 6), "held")
+    a.quit()
+
+
+@case
+def shared_and_the_other_dies():
+    a, b = share(1)
+    b.kill()
+    a.switch_over("failed")
+    wait_no_hold()
+    expect(a.counts(), (6, 6), "held")
+    a.quit()
+
+
+@long
+@case
+def shared_by_cpr_transfer():
+    memory = ["-machine", "aux-ram-share=on,memory-backend=ram", "-object",
+              "memory-backend-memfd,id=ram,size=64M,share=on"]
+    path = f"{RUN}/cpr"
+
+    def channel(kind, name):
+        return {"channel-type": kind, "addr": {
+            "transport": "socket", "type": "unix", "path": name}}
+
+    fds = open_tap("hostA", 1)
+    device = os.open("/dev/tapmig", os.O_RDWR)
+    a = Machine("hostA", *memory, fds=fds, device=device)
+    a.command("migrate-set-parameters", mode="cpr-transfer")
+    forget_socket()
+
+    def begin():
+        wait_until("a socket", lambda: os.path.exists(path))
+        a.command("migrate", channels=[channel("main", SOCKET),
+                                       channel("cpr", path)])
+
+    # The other one has no monitor before something has come.
+    thread = threading.Thread(target=begin)
+    thread.start()
+    b = Machine("hostA", *memory, "-incoming", MIGRATION, "-incoming",
+                json.dumps(channel("cpr", path)), mode="local", fds=fds,
+                device=device)
+    thread.join()
+    for fd in (*fds, device):
+        os.close(fd)
+    a.reach("completed")
+    b.runs()
+    a.quit()
+    wait_no_hold()
+    b.quit()
+
+
+# Who may, and what is refused
+
+@case
+def without_privileges_with_descriptors():
+    """As libvirt starts it."""
+    program = ("setpriv", "--reuid", "65534", "--regid", "65534",
+               "--clear-groups", QEMU)
+    run("chmod", "-R", "a+rX", "/run/payload", RUN)
+    run("chmod", "a+rwx", RUN)
+    machines = []
+    forget_socket()
+    for host, extra in ("hostA", ()), ("hostB", ("-incoming", MIGRATION)):
+        fds = open_tap(host, 1)
+        device = os.open("/dev/tapmig", os.O_RDWR)
+        machines.append(Machine(host, *extra, fds=fds, device=device,
+                                program=program))
+        for fd in (*fds, device):
+            os.close(fd)
+    a, b = machines
+    with open(f"/proc/{a.pid}/status") as f:
+        expect("CapEff:\t0000000000000000\n" in f.read(), True, "no privilege")
+    a.reach_switchover()
+    send("hostA", 3)
+    a.switch_over()
+    wait_no_hold("hostB")
+    expect(a.hold("held-packets"), 3, "kept for the relay")
+    a.quit()
+    b.quit()
+
+
+def refused(function, text):
+    try:
+        function()
+    except Failure as e:
+        if text not in str(e):
+            raise Failure(f"refused with '{e}', not '{text}'") from e
+        return
+    raise Failure(f"not refused, though '{text}'")
+
+
+@case
+def without_the_module_it_does_not_start():
+    run("modprobe", "-r", "tapmig")
+    try:
+        refused(lambda: Machine("hostA"), "cannot open /dev/tapmig")
+        Machine("hostA", mode=None).quit()
+    finally:
+        run("modprobe", "tapmig")
+
+
+@case
+def a_queue_in_a_hold_of_another_refuses_the_migration():
+    a, _ = pair()
+    tapmig("hostA", "freeze", "dev", tap_name(1))
+    a.migrate()
+    a.reach("failed")
+    why = a.command("query-migrate")["error-desc"]
+    expect("the TAP device is in a hold" in why, True, why)
+    expect(a.status(), "running", "the guest")
+    tapmig("hostA", "thaw", "dev", tap_name(1), "wait")
+    a.quit()
+
+
+# Deadlines
+
+@long
+@case
+def a_process_that_hangs_loses_to_the_deadline():
+    a, b = pair()
+    a.reach_switchover()
+    send("hostA", 3)
+    os.kill(a.pid, signal.SIGSTOP)
+    tapmig("hostA", "set", "id", str(holds("hostA")[0]["id"]),
+           "max-frozen-ms", "300")
+    wait_until("thawed", lambda: holds("hostA")[0]["state"] != "frozen")
+    os.kill(a.pid, signal.SIGCONT)
+    wait_until("noticed", lambda: a.hold("state") != "frozen")
+    expect(a.counts(), (3, 3), "held")
+    a.cancel()
+    b.ended()
+    wait_no_hold()
+    a.quit()
+
+
+@long
+@case
+def the_deadline_is_renewed_while_it_may_be_needed():
+    a, b = pair()
+    a.reach_switchover()
+    left = []
+
+    def renewed():
+        left.append(holds("hostA")[0]["deadline_in_ms"])
+        return left[-1] > min(left)
+    wait_until("renewed", renewed)
+    a.cancel()
+    b.ended()
+    a.quit()
+
+
+def after():
+    """Nothing of it is left for the next one."""
+    for m in Machine.all:
+        if m.process.poll() is None:
+            m.kill()
+    Machine.all.clear()
+    for host in HOSTS:
+        discard(host)
+
+
+def main():
+    wanted = sys.argv[1:]
+    amount = wanted.pop(0) if wanted[:1] in (["quick"], ["long"]) else None
+    names = wanted or [n for n in CASES if amount == "long" or
+                       n in QUICK or amount is None and n not in LONG]
+    print("KTAP version 1")
+    print(f"1..{len(names)}", flush=True)
+    topology()
+    failed = 0
+    for number, name in enumerate(names, 1):
+        start = time.monotonic()
+        try:
+            CASES[name]()
+            word = "ok"
+        except Exception as e:
+            word = "not ok"
+            failed += 1
+            print(f"# {e}")
+            for line in traceback.format_exc().splitlines():
+                print(f"#   {line}")
+            for host in HOSTS:
+                print(f"#   {host}: {json.dumps(holds(host))}")
+        after()
+        print(f"{word} {number} states: {name} # "
+              f"{time.monotonic() - start:.1f} s", flush=True)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
