@@ -1063,7 +1063,12 @@ int hold_new(struct nic *n, struct tapmig_create *c)
 	struct tapmig_create def = CREATE();
 	int hold, q, ret;
 
-	hold = hold_create(c ? c : &def);
+	if (!c)
+		c = &def;
+	/* Only who wants a deadline meets it, however busy the machine is. */
+	if (!c->max_frozen_ms)
+		c->max_frozen_ms = TAPMIG_UNPRIV_MAX_FROZEN_MS;
+	hold = hold_create(c);
 	errno = -hold;
 	if (hold < 0)
 		die("TAPMIG_CREATE");

@@ -28,7 +28,7 @@
  * Generous: only a hang is meant to meet it. Less than what the harness gives a
  * test, so that it is known what was waited for.
  */
-#define WAIT_MS		20000
+#define WAIT_MS		200000
 
 #define MAX_NIC_QUEUES	8
 #define MAX_FLOWS	64
@@ -215,7 +215,7 @@ int hold_set(int hold, struct tapmig_set *set);
 int hold_set_flags(int hold, __u32 flags, __u32 mask);
 int hold_renew(int hold, __u32 ms);
 struct tapmig_info info_of(int hold);
-/* A hold on all queues of a device. */
+/* A hold on all queues of a device; none asked for, its deadline is late. */
 int hold_new(struct nic *n, struct tapmig_create *c);
 bool hold_wait_state(int hold, __u32 state);
 bool hold_wait_captured(int hold, __u64 captured);

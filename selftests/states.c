@@ -910,7 +910,7 @@ static int rig_do(struct rig *r, int t, enum op op)
 	case CLEAR_DETACHED:
 		return hold_set_flags(r->hold, 0, DETACHED);
 	case RENEW:
-		return hold_renew(r->hold, 30000);
+		return hold_renew(r->hold, LONG_MS);
 	case LIMIT:
 		return hold_set(r->hold, &limit);
 	case NL_GET:
@@ -1111,7 +1111,7 @@ static bool rig_one(struct rig *r, enum op op)
 	answer[0] = rig_do(r, 0, op);
 	if (rig_match(r, &out, op, OPS, answer)) {
 		if (op == EXPIRE || op == EXPIRE_DISCARD)
-			set_deadline(r, 30000, TAPMIG_DEADLINE_ACTION_THAW);
+			set_deadline(r, LONG_MS, TAPMIG_DEADLINE_ACTION_THAW);
 		return true;
 	}
 	fprintf(stderr, "# after %s\n", ops[op].name);
