@@ -54,7 +54,7 @@ tool: deps-build ## the control tool
 
 kmods: $(SERIES:%=kmod-%) ## the module for each of the stock kernels
 kmod-6.1 kmod-6.12 kmod-7.2 kmod-7.3: ## the module for one stock kernel
-$(SERIES:%=kmod-%) kmod-debug: kmod-%: deps-test
+$(SERIES:%=kmod-%) kmod-debug kmod-kcsan: kmod-%: deps-test
 	@dir=$$($(VM)/build-module.sh $* W=1); \
 	mkdir -p "$(BUILD)/$@"; \
 	cp "$$dir"/{tapmig.ko,build.log} "$(BUILD)/$@/"; \
@@ -183,10 +183,10 @@ help: ## this list
 		}' $(firstword $(MAKEFILE_LIST))
 	@echo; . $(VM)/lib.sh; echo "The cache is in $$CACHE"
 
-.PHONY: all module tool kmods $(SERIES:%=kmod-%) kmod-debug tests payload \
-	relay-payload migration-rig ynl-regen install uninstall modules_install \
-	demo check check-core check-debug check-dkms check-long \
-	check-migration check-relay check-static check-tool check-vm lint \
-	bench bench-migration fuzz soak soak-programs deps deps-build \
-	deps-test deps-debug deps-migration deps-bench deps-fuzz deps-lint \
-	clean distclean help
+.PHONY: all module tool kmods $(SERIES:%=kmod-%) kmod-debug kmod-kcsan \
+	tests payload relay-payload migration-rig ynl-regen install \
+	uninstall modules_install demo check check-core check-debug \
+	check-dkms check-long check-migration check-relay check-static \
+	check-tool check-vm lint bench bench-migration fuzz soak \
+	soak-programs deps deps-build deps-test deps-debug deps-migration \
+	deps-bench deps-fuzz deps-lint clean distclean help

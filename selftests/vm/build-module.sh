@@ -6,8 +6,8 @@
 #
 #   build-module.sh SERIES [--src DIR] [MAKE-ARGUMENT…]
 #
-# SERIES can be debug, too: the kernel of debug-kernel.sh, for which no chroot
-# is needed. DIR (default kmod/) holds a Kbuild file; uapi/ and dkms.conf are
+# SERIES can be debug or kcsan, too: the kernels of debug-kernel.sh, for which
+# no chroot is needed. DIR (default kmod/) holds a Kbuild file; uapi/ and dkms.conf are
 # beside it in the copy that is built. Nothing is written into the tree.
 
 set -euo pipefail
@@ -52,7 +52,7 @@ fill_module()
 	rm -rf "${root:?}/build/$name"
 	mkdir -p "$tmp" "$root/build/$name"
 	pack_all | tar -x -C "$root/build/$name"
-	[ "$series" != debug ] || at=$root/build/$name
+	[ "$root" != "$CACHE/debug" ] || at=$root/build/$name
 	"${make[@]}" -j "$(nproc)" -C "$headers" M="$at/kmod" modules "$@" \
 		</dev/null >"$tmp/build.log" 2>&1 || rc=$?
 	sed -i "s,$at/,,g" "$tmp/build.log"
@@ -64,10 +64,10 @@ fill_module()
 	rm -rf "${root:?}/build/$name"
 }
 
-if [ "$series" = debug ]; then
-	release=$("$VM_DIR/debug-kernel.sh" release)
+if [ "$series" = debug ] || [ "$series" = kcsan ]; then
+	release=$("$VM_DIR/debug-kernel.sh" release "$series")
 	root=$CACHE/debug
-	headers=$("$VM_DIR/debug-kernel.sh" build)
+	headers=$("$VM_DIR/debug-kernel.sh" build "$series")
 	make=(make)
 	unset MAKEFLAGS MFLAGS MAKELEVEL
 else

@@ -50,6 +50,12 @@ ktap_case power_off_fails ends_with 125 'VM died' -- \
 	/run/busybox poweroff -f
 ktap_case warning_on_console_fails ends_with 125 'kernel complained' -- \
 	bash -c 'echo "WARNING: CPU: 0 PID: 1 at nowhere" >/dev/kmsg'
+ktap_case race_of_the_module_fails ends_with 125 'kernel complained' \
+	--races-of tapmig -- bash -c \
+	'echo "BUG: KCSAN: data-race in a / b [tapmig]" >/dev/kmsg'
+ktap_case race_of_others_does_not_count ends_with 0 'it went on' \
+	--races-of tapmig -- bash -c \
+	'echo "BUG: KCSAN: data-race in a / b" >/dev/kmsg && echo it went on'
 ktap_case words_on_console_are_no_success ends_with 125 'VM died' -- \
 	bash -c 'echo "exit 0 taint 0" >/dev/console
 		 /run/busybox poweroff -f'

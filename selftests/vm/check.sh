@@ -145,6 +145,20 @@ group_migration()
 		states quick
 }
 
+# A kernel that looks for data races, see kcsan.config.
+races()
+{
+	built kcsan-build tool tests payload kmod-kcsan || return 0
+	stream kcsan "$VM_DIR/run.sh" \
+		--kernel "$("$VM_DIR/debug-kernel.sh" image kcsan)" \
+		--module "$BUILD/kmod-kcsan/tapmig.ko" \
+		--payload "$BUILD/payload" --out "$OUT/kcsan" \
+		--timeout 7200 --append "panic_on_warn=0 acpi=noirq" \
+		--races-of tapmig -- env KERNEL_SERIES=kcsan bash -c \
+		'echo on >/sys/kernel/debug/kcsan &&
+		 exec /run/payload/vm-tests kcsan.list'
+}
+
 group_long()
 {
 	local others part
@@ -156,6 +170,7 @@ group_long()
 	cpus=4
 	list_in_vms long.list 14400 "${TEST_SERIES[@]}"
 	cpus=2
+	races
 	if built soak-build soak-programs kmod-6.1 kmod-7.3; then
 		for part in "${TEST_SERIES[@]}"; do
 			stream "soak-$part" env BUILD="$BUILD" SOAK_PERCENT=10 \

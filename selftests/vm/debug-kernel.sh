@@ -5,10 +5,13 @@
 # the distribution's source of the series that has it in every release, with
 # debug.config. Built once for each configuration, source and compiler.
 #
-#   debug-kernel.sh release    its release
-#   debug-kernel.sh image      a directory with vmlinuz, lib/modules, and an
-#                              image of the latter
-#   debug-kernel.sh build      the directory to build modules against
+#   debug-kernel.sh release [FLAVOUR]    its release
+#   debug-kernel.sh image [FLAVOUR]      a directory with vmlinuz, lib/modules,
+#                                        and an image of the latter
+#   debug-kernel.sh build [FLAVOUR]      the directory to build modules against
+#
+# The flavour kcsan looks for data races instead: kcsan.config says what is
+# different.
 
 set -euo pipefail
 shopt -s inherit_errexit
@@ -97,6 +100,27 @@ fill_kernel()
 	echo "$rel" >"$tmp/release"
 }
 
+# options FILE…: those of a configuration, by name.
+options()
+{
+	sed -nE 's/^(# )?(CONFIG_[A-Z0-9_]+)[= ].*/\2/p' "$@"
+}
+
+# merged BASE CHANGES: the one configuration, but for what the other says, and
+# what only comes with options that the other takes away.
+merged()
+{
+	local off pattern
+
+	off=$(sed -nE 's/^# (CONFIG_[A-Z0-9_]+) is not set$/\1/p' "$2")
+	pattern=$(printf '%s\n' "$off" | paste -s -d '|')
+	{
+		grep -vE "^(# )?($pattern)(_[A-Z0-9_]+)?[= ]" "$1" |
+			grep -vwF "$(options "$2")"
+		cat "$2"
+	} | grep -E '^(# )?CONFIG_'
+}
+
 # kernel_dir KEY: the key is there for memo's sake.
 kernel_dir()
 {
@@ -113,6 +137,16 @@ if [ "${BASH_SOURCE[0]}" = "$0" ]; then
 	apt_setup
 	apt_update
 	unset MAKEFLAGS MFLAGS MAKELEVEL
+	case ${2:-debug} in
+	debug) ;;
+	kcsan)
+		tmp=$(mktemp)
+		trap 'rm -f -- "$tmp"' EXIT
+		merged "$CONFIG" "$VM_DIR/kcsan.config" >"$tmp"
+		CONFIG=$tmp
+		;;
+	*) die "unknown flavour '$2' (see the head of this file)" ;;
+	esac
 	dir=$(memo kernel_dir "$(key "$(cat "$CONFIG")" \
 		"$(gcc --version | head -n 1)" \
 		"$(declare -f unpack_source configure fill_kernel)")")
