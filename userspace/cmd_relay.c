@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "relay.h"
@@ -21,6 +22,8 @@
 #define LINGER_MAX_MS	3600000
 #define BUFFER		(4UL << 20)
 #define BUFFER_MIN	(64UL << 10)
+/* Holds that are moved at once need one each. */
+#define FILES		65536
 
 int64_t relay_now(void)
 {
@@ -407,6 +410,20 @@ static int parse(struct args *a, struct relay *r, const char **netns,
 	return 0;
 }
 
+/* The usual limit is for programs that use select(). */
+static void allow_files(struct relay *r)
+{
+	struct rlimit l;
+
+	if (getrlimit(RLIMIT_NOFILE, &r->files))
+		return;
+	l = r->files;
+	if (l.rlim_cur >= FILES)
+		return;
+	l.rlim_cur = l.rlim_max < FILES ? l.rlim_max : FILES;
+	setrlimit(RLIMIT_NOFILE, &l);
+}
+
 static int open_relay(struct relay *r, const char **netns,
 		      unsigned int netns_count)
 {
@@ -478,6 +495,7 @@ int cmd_relay(struct args *a)
 			return EXIT_REFUSED;
 		}
 	}
+	allow_files(&r);
 	progress_start(&r.progress, "relayed", 0);
 	ret = open_relay(&r, netns, netns_count);
 	if (!ret)

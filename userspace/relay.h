@@ -20,6 +20,7 @@
 #include <netdb.h>
 #include <poll.h>
 #include <sys/queue.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 #include "capture.h"
@@ -437,6 +438,7 @@ struct resolver {
  * @verbose: tell what happens
  * @labels: patterns of which one must match, if there is any
  * @devs: names, the same
+ * @files: limit of open files for who is started from here
  * @instance: our own
  * @own_ns: the namespace of our sockets
  * @listen_fd: or -1
@@ -478,6 +480,7 @@ struct relay {
 	const char *devs[RELAY_FILTERS_MAX];
 	unsigned int dev_count;
 
+	struct rlimit files;
 	uint8_t instance[RELAY_INSTANCE_LEN];
 	int own_ns;
 	int listen_fd;

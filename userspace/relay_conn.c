@@ -875,6 +875,8 @@ static void connect_exec(struct relay *r)
 		sigprocmask(SIG_SETMASK, &none, NULL);
 		signal(SIGPIPE, SIG_DFL);
 		signal(SIGCHLD, SIG_DFL);
+		if (r->files.rlim_cur)
+			setrlimit(RLIMIT_NOFILE, &r->files);
 		if (dup2(fds[1], STDIN_FILENO) < 0 ||
 		    dup2(fds[1], STDOUT_FILENO) < 0)
 			_exit(127);

@@ -756,12 +756,17 @@ FLOODED = ("b:64", "m:900", "b:1400")
 def several_holds_over_one_connection():
     with Move(flows=FLOODED) as m:
         fleet = Fleet(m, 3)
-        m.connect()
+        path = m.path("socket")
+        m.rb = m.relay("hostB", "--listen", f"unix:{path}")
+        # One too few for all of them, if nobody asks for more.
+        m.ra = m.relay("hostA", "--connect", f"unix:{path}", "--linger",
+                       "500", wrap=("prlimit", "--nofile=9:1024"))
         fleet.move()
         m.ra.wait_done(3)
         done = m.rb.wait_done(3)
         expect(sorted(d["label"] for d in done) ==
                ["vm0/net0", "vm1/net0", "vm2/net0"], f"{done}")
+        expect("open files" not in m.ra.said(), m.ra.said())
         for counts in fleet.counts():
             row("none, three holds over one connection", counts)
             whole(counts)
