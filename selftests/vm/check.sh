@@ -191,20 +191,42 @@ group_long()
 		pair 6.1 7.3
 }
 
-# A kernel that looks for errors, ten times slower. One report must not keep
-# the rest of the tests from running: run.sh finds it at the end.
+# debug_vm LIST: a kernel that looks for errors, ten times slower. One report
+# must not keep the rest of the tests from running: run.sh finds it at the end.
+debug_vm()
+{
+	"$VM_DIR/run.sh" --kernel "$("$VM_DIR/debug-kernel.sh" image)" \
+		--module "$BUILD/kmod-debug/tapmig.ko" \
+		--payload "$BUILD/payload" --out "$OUT/${1%.list}" \
+		--timeout 3600 --append "panic_on_warn=0 acpi=noirq" -- \
+		env KERNEL_SERIES=debug /run/payload/vm-tests "$1"
+}
+
+# said STATUS FILE: what a command has said and how it ended.
+said()
+{
+	cat "$2"
+	return "$1"
+}
+
+# Most tests have something to do for one processor at a time.
 group_debug()
 {
+	local other rc=0 log=$OUT/debug-traffic.said
+
 	built debug-build tool tests payload kmod-debug || return 0
-	stream debug "$VM_DIR/run.sh" \
-		--kernel "$("$VM_DIR/debug-kernel.sh" image)" \
-		--module "$BUILD/kmod-debug/tapmig.ko" \
-		--payload "$BUILD/payload" --out "$OUT/debug" \
-		--timeout 1800 --append "panic_on_warn=0 acpi=noirq" -- \
-		env KERNEL_SERIES=debug TAPMIG_THAWS=15 \
-		TAPMIG_EVENT_FRAMES=3000 TAPMIG_FAULT_ROUNDS=8 \
-		TAPMIG_FLOW_FRAMES=100 TAPMIG_HOSTILE_STEP=37 \
-		/run/payload/vm-tests debug.list
+	debug_vm debug-traffic.list >"$log" 2>&1 </dev/null &
+	other=$!
+	# shellcheck disable=SC2064 # this very process
+	trap "kill $other 2>/dev/null" EXIT
+	stream debug debug_vm debug.list
+	wait "$other" || rc=$?
+	trap - EXIT
+	if [ "$rc" -eq 122 ]; then
+		stream debug-traffic debug_vm debug-traffic.list
+	else
+		stream debug-traffic said "$rc" "$log"
+	fi
 	poisoned
 }
 
