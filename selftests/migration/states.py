@@ -101,7 +101,12 @@ def topology():
             ip(host, "link", "set", name, "up")
 
 
-def send(host, count, queues=1):
+OTHER_ADDRESS = bytes((2, 0, 0, 0, 0, 2))
+# What QEMU gives to a first card without another one.
+GUEST_ADDRESS = bytes((0x52, 0x54, 0, 0x12, 0x34, 0x56))
+
+
+def send(host, count, queues=1, source=OTHER_ADDRESS):
     """The network delivers some frames to the host's TAP."""
     with Inside(host):
         s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
@@ -109,7 +114,7 @@ def send(host, count, queues=1):
     with s:
         for n in range(count):
             s.send(struct.pack("!6s6sHI46x", bytes((2, 0, 0, 0, 0, 1)),
-                               bytes((2, 0, 0, 0, 0, 2)), ETHERTYPE, n))
+                               source, ETHERTYPE, n))
 
 
 def open_tap(host, queues):
@@ -482,6 +487,20 @@ def completed_the_source_keeps_what_came(queues=1):
     a.quit()
     expect(hold("hostA"), ("dead", "source"), "QEMU has ended")
     expect(holds("hostA")[0]["held_packets"], 5, "still kept")
+    b.quit()
+
+
+@quick
+@case
+def what_the_guest_has_sent_does_not_come_back():
+    a, b = pair()
+    a.reach_switchover()
+    send("hostB", 2, source=GUEST_ADDRESS)
+    send("hostB", 3)
+    a.switch_over()
+    wait_no_hold("hostB")
+    expect(b.counts(), (5, 3), "held and handed to the guest")
+    a.quit()
     b.quit()
 
 
