@@ -39,6 +39,8 @@
 #define STREAM_INTERVAL	(100 * MS)
 #define PING_INTERVAL	(500 * MS)
 #define ASK_INTERVAL	(300 * MS)
+/* A guest that is slow must get through them. */
+#define END_INTERVAL	(1200 * MS)
 /*
  * Without any progress for so long, nothing more will come. A stream that has
  * lost much waits longer from one attempt to the next.
@@ -443,6 +445,19 @@ static void print_kind(struct client *c, const char *name, int first, int n)
 	       name, sent, sent - received, dup, reordered);
 }
 
+/* Counts of a flow, and the first of its numbers that came late. */
+static void print_flow(struct client *c, int flow)
+{
+	const struct counts *r = &c->report.flows[flow];
+	uint32_t k, late = ntohl(r->reordered);
+
+	printf("[%u, %u, %u, %u, [", c->sent[flow],
+	       c->sent[flow] - ntohl(r->received), ntohl(r->duplicated), late);
+	for (k = 0; k < late && k < LATE; k++)
+		printf("%s%u", k ? ", " : "", ntohl(r->late[k]));
+	printf("]]");
+}
+
 static void print_result(struct client *c)
 {
 	int i;
@@ -456,11 +471,10 @@ static void print_result(struct client *c)
 	print_kind(c, "broadcast", BROADCAST_FLOW, 1);
 	print_kind(c, "multicast", MULTICAST_FLOW, 1);
 	printf("\"flows\": [");
-	for (i = 0; i < FLOWS; i++)
-		printf("%s[%u, %u, %u, %u]", i ? ", " : "", c->sent[i],
-		       c->sent[i] - ntohl(c->report.flows[i].received),
-		       ntohl(c->report.flows[i].duplicated),
-		       ntohl(c->report.flows[i].reordered));
+	for (i = 0; i < FLOWS; i++) {
+		printf("%s", i ? ", " : "");
+		print_flow(c, i);
+	}
 	printf("], \"echo\": {\"sent\": %u, \"lost\": %d}, ", c->echoes,
 	       (int)(c->echoes - c->echoed));
 	printf("\"ping\": {\"sent\": %u, \"lost\": %d}, ", c->pings,
@@ -535,7 +549,7 @@ static bool due(uint64_t *t, uint64_t interval, uint64_t now)
 
 static void work(struct client *c)
 {
-	static uint64_t frame, stream, ping, question;
+	static uint64_t frame, stream, ping, question, end;
 	uint64_t settled, now = now_ns();
 
 	settled = c->stream_state == 2 ? SETTLED : STREAM_SETTLED;
@@ -556,8 +570,9 @@ static void work(struct client *c)
 		if (due(&question, ASK_INTERVAL, now)) {
 			push_stream(c, false);
 			ask(c, CONTROL_REPORT);
-			send_ends(c);
 		}
+		if (due(&end, END_INTERVAL, now))
+			send_ends(c);
 		if ((c->reported && all_ended(c) && all_received(c)) ||
 		    (all_ended(c) && now - c->progress > settled) ||
 		    now - c->stopped > GIVE_UP) {

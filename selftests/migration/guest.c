@@ -19,6 +19,7 @@
 #include <linux/ethtool.h>
 #include <linux/sockios.h>
 #include <net/if.h>
+#include <net/if_arp.h>
 #include <netinet/in.h>
 #include <sys/ioctl.h>
 #include <sys/reboot.h>
@@ -28,6 +29,8 @@
 
 #define STREAMS		8
 #define RECEIVE_BUFFER	(4 << 20)
+/* Probes that are taken before others get their turn. */
+#define PROBES		64
 
 struct flow {
 	struct counts counts;
@@ -58,6 +61,7 @@ struct stream {
 };
 
 static const char * const addresses[NETS] = { "192.0.2.2", "198.51.100.2" };
+static const char * const clients[NETS] = { "192.0.2.1", "198.51.100.1" };
 static struct net nets[NETS];
 static struct stream streams[STREAMS];
 
@@ -93,6 +97,19 @@ static void set_channels(int fd, struct ifreq *ifr)
 	printf("guest: %s: %u queues\n", ifr->ifr_name, ch.combined_count);
 }
 
+/* Answers are not to wait, and be dropped in the end, for who has an address. */
+static void know_client(int fd, int n)
+{
+	const uint8_t mac[] = { 2, 0, 0, 0, n + 1, 1 };
+	struct arpreq req = { .arp_flags = ATF_COM | ATF_PERM };
+
+	set_address(&req.arp_pa, clients[n]);
+	req.arp_ha.sa_family = ARPHRD_ETHER;
+	memcpy(req.arp_ha.sa_data, mac, sizeof(mac));
+	snprintf(req.arp_dev, sizeof(req.arp_dev), "eth%d", n);
+	check(!ioctl(fd, SIOCSARP, &req), "SIOCSARP");
+}
+
 static void bring_up(int fd, int n)
 {
 	struct ifreq ifr = { .ifr_name = "" };
@@ -103,6 +120,7 @@ static void bring_up(int fd, int n)
 	check(!ioctl(fd, SIOCSIFADDR, &ifr), "SIOCSIFADDR");
 	ifr.ifr_flags = IFF_UP | IFF_RUNNING;
 	check(!ioctl(fd, SIOCSIFFLAGS, &ifr), "SIOCSIFFLAGS");
+	know_client(fd, n);
 }
 
 static int open_socket(int type, int port)
@@ -147,10 +165,13 @@ static void count(struct flow *f, uint32_t seq)
 	}
 	*byte |= bit;
 	f->counts.received++;
-	if (seq < f->highest)
-		f->counts.reordered++;
-	else
+	if (seq > f->highest) {
 		f->highest = seq;
+		return;
+	}
+	if (f->counts.reordered < LATE)
+		f->counts.late[f->counts.reordered] = seq;
+	f->counts.reordered++;
 }
 
 /*
@@ -172,8 +193,9 @@ static void take_probes(int fd, int echo_fd)
 	socklen_t len;
 	struct net *n;
 	ssize_t got;
+	int i;
 
-	for (;;) {
+	for (i = 0; i < PROBES; i++) {
 		len = sizeof(from);
 		got = recvfrom(fd, &p, sizeof(p), MSG_DONTWAIT,
 			       (struct sockaddr *)&from, &len);
@@ -214,7 +236,7 @@ static void answer(int fd)
 	socklen_t len = sizeof(from);
 	struct counts *c;
 	struct net *n;
-	int i;
+	int i, k;
 
 	if (recvfrom(fd, &r.head, sizeof(r.head), MSG_DONTWAIT,
 		     (struct sockaddr *)&from, &len) != sizeof(r.head) ||
@@ -230,6 +252,8 @@ static void answer(int fd)
 		r.flows[i].duplicated = htonl(c->duplicated);
 		r.flows[i].reordered = htonl(c->reordered);
 		r.flows[i].ended = htonl(c->ended);
+		for (k = 0; k < LATE; k++)
+			r.flows[i].late[k] = htonl(c->late[k]);
 	}
 	sendto(fd, &r, sizeof(r), 0, (struct sockaddr *)&from, len);
 }

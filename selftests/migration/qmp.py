@@ -107,7 +107,8 @@ class Qemu:
         return self.process.pid
 
     def wait_serial(self, text):
-        end = time.monotonic() + TIMEOUT
+        # It boots first, in an emulation inside an emulation.
+        end = time.monotonic() + 3 * TIMEOUT
         while True:
             try:
                 with open(self.serial, errors="replace") as f:

@@ -15,6 +15,8 @@
 #define MULTICAST_FLOW	(UNICAST_FLOWS + 1)
 #define FLOWS		(UNICAST_FLOWS + 2)
 #define MAX_SEQ		32768
+/* Numbers that are told of those that came late. */
+#define LATE		4
 
 #define PROBE_PORT	7007
 #define CONTROL_PORT	7008
@@ -73,12 +75,14 @@ struct control {
  * @duplicated: arrivals of a number that had arrived
  * @reordered: first arrivals with a number below the highest so far
  * @ended: the end of the flow has arrived
+ * @late: the first of the numbers that are counted in @reordered
  */
 struct counts {
 	uint32_t received;
 	uint32_t duplicated;
 	uint32_t reordered;
 	uint32_t ended;
+	uint32_t late[LATE];
 };
 
 struct report {

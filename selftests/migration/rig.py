@@ -6,6 +6,7 @@ import json
 import os
 import select
 import signal
+import struct
 import subprocess
 import time
 
@@ -22,11 +23,16 @@ HOLD_WAIT = 10000
 # A multi-queue card with vhost-net, and one that QEMU serves by itself.
 NETS = (
     {"queues": 4, "vhost": True, "mac": "02:00:00:00:01:02",
-     "net": "192.0.2", "name": "vhost=on queues=4"},
+     "client": "02:00:00:00:01:01", "net": "192.0.2",
+     "name": "vhost=on queues=4"},
     {"queues": 1, "vhost": False, "mac": "02:00:00:00:02:02",
-     "net": "198.51.100", "name": "vhost=off queues=1"},
+     "client": "02:00:00:00:02:01", "net": "198.51.100",
+     "name": "vhost=off queues=1"},
 )
 KINDS = ("unicast", "broadcast", "multicast")
+# Of struct probe, see rig.h.
+PROBE_MAGIC = bytes.fromhex("7a9d3e02")
+PROBE_END = 2
 
 
 def bridge(netns, name):
@@ -53,7 +59,7 @@ def taps_down(host):
 
 def client_address(n, device):
     net = NETS[n]
-    ip("client", "link", "set", device, "up")
+    ip("client", "link", "set", device, "address", net["client"], "up")
     ip("client", "addr", "add", f"{net['net']}.1/24", "broadcast", "+",
        "dev", device)
     ip("client", "neigh", "add", f"{net['net']}.2", "lladdr", net["mac"],
@@ -307,15 +313,38 @@ class Hook:
             raise Failure(f"tapmig-qmp {self.side}: status {status}")
 
 
-def held_queues(host, n):
-    """Queues at which the frames of a frozen hold have arrived."""
-    path = f"{RUN}/held.pcapng"
-    tapmig(host, "export", "label", f"{UUID}/net{n}", "force", path)
-    said = json.loads(run(*on_host(host, "tapmig", "-j", "-s", "import",
-                                   "check", path)))
-    if isinstance(said, list):
-        said = said[0]
-    return {p["queue"] for p in said["list"]}
+def packets(pcapng):
+    """What an export has: (queue, number, frame) of each packet."""
+    at = 0
+    while at < len(pcapng):
+        kind, length = struct.unpack_from("<II", pcapng, at)
+        if kind == 6:
+            size, = struct.unpack_from("<I", pcapng, at + 20)
+            said = {}
+            option = at + 28 + (size + 3 & ~3)
+            while option < at + length - 4:
+                code, n = struct.unpack_from("<HH", pcapng, option)
+                said[code] = int.from_bytes(pcapng[option + 4:option + 4 + n],
+                                            "little")
+                option += 4 + (n + 3 & ~3)
+            yield said[6], said[5], pcapng[at + 28:at + 28 + size]
+        at += length
+
+
+def held(host, n):
+    """
+    What is in a frozen hold: the queues at which frames have arrived; of each
+    flow with frames there, its lowest number, and the queue.
+    """
+    pcapng = tapmig(host, "export", "label", f"{UUID}/net{n}", "-")
+    queues, flows = set(), {}
+    for queue, _, frame in packets(pcapng):
+        queues.add(queue)
+        at = frame.find(PROBE_MAGIC)
+        if at >= 0:
+            flow, seq = struct.unpack_from("!II", frame, at + 12)
+            flows.setdefault(flow, (seq, queue))
+    return queues, flows
 
 
 def tap_queues(pid, ifname):
