@@ -202,7 +202,17 @@ class Vmm(Program):
                                *(f"{k}={v}" for k, v in members.items()))[0])
 
     def wait(self, name, op, value):
-        self.ask("wait", name, op, value)
+        """As long as a counter grows: a machine may be slow."""
+        words = ("wait", name, op, value)
+        if op == ">=":
+            before = self.info()[name]
+            while self.try_ask(*words)[0] != "ok":
+                now = self.info()[name]
+                expect(now > before, f"{self.name}: {' '.join(map(str, words))}"
+                                     f": it stays at {now} {self.state()}")
+                before = now
+        else:
+            self.ask(*words)
 
 
 class Sender(Program):
