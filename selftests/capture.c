@@ -465,7 +465,7 @@ TEST_F_TIMEOUT(amount, a_reader_that_goes_on_does_not_reverse_what_is_held, 120)
 	ASSERT_EQ(0, pthread_create(&reader, NULL, steal, &t));
 	ASSERT_EQ(0, pthread_create(&sender, NULL, send_beside, &t));
 	for (n = 0; n < 60000 && load(t.taken) < 1000 &&
-		    info_of(hold).captured < 60000; n += 100)
+	     info_of(hold).captured < 60000; n += 100)
 		tx_flow(&self->n, self->tx, 0, n, 100);
 	__atomic_store_n(&t.stop, 1, __ATOMIC_SEQ_CST);
 	ASSERT_EQ(0, pthread_join(reader, NULL));
