@@ -936,7 +936,7 @@ static int rig_do(struct rig *r, int t, enum op op)
 	case IMPORT:
 		return import_one(r, nl);
 	case BEGIN:
-		return nl_begin(nl, r->id, 1000);
+		return nl_begin(nl, r->id, LONG_MS);
 	case SYNC:
 		return nl_sync(nl, r->id, IMPORT_SEQ);
 	case END:
