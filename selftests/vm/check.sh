@@ -139,12 +139,10 @@ group_relay()
 
 group_migration()
 {
-	built migration-build kmod-6.1 kmod-7.3 migration-rig || return 0
+	built migration-build kmod-6.1 migration-rig || return 0
 	stream migration "$TOP_DIR/selftests/migration/migration.sh"
 	stream migration-states "$TOP_DIR/selftests/migration/migration.sh" \
 		states quick
-	stream migration-pair "$TOP_DIR/selftests/migration/migration.sh" \
-		pair 6.1 7.3
 }
 
 # A kernel that looks for data races, see kcsan.config.
@@ -186,9 +184,11 @@ group_long()
 	relay relay-6.1 6.1 1200
 	relay relay-long 7.3 1200 long
 	relay_pair relay-pair-back 7.3 6.1
-	built migration-build kmod-6.1 migration-rig || return 0
+	built migration-build kmod-6.1 kmod-7.3 migration-rig || return 0
 	stream migration-states "$TOP_DIR/selftests/migration/migration.sh" \
 		states long
+	stream migration-pair "$TOP_DIR/selftests/migration/migration.sh" \
+		pair 6.1 7.3
 }
 
 # debug_vm LIST: a kernel that looks for errors, ten times slower. One report
