@@ -10,7 +10,7 @@
 import re
 
 # Changed with both, so that either will do.
-BOTH = ("counts", "max_packets", "max_bytes")
+BOTH = ("counts", "max_packets", "max_bytes", "frozen_at")
 # They have their own way to be safe.
 SAFE = ("struct delayed_work", "wait_queue_head_t", "atomic_t", "spinlock_t",
         "netdevice_tracker")
@@ -43,7 +43,7 @@ struct tapmig_hold *h;
 identifier m;
 position p;
 @@
-\(READ_ONCE\|WRITE_ONCE\)(<+... h->m@p ...+>, ...)
+\(READ_ONCE\|WRITE_ONCE\|data_race\)(<+... h->m@p ...+>, ...)
 
 @locked exists@
 struct tapmig_hold *h;
