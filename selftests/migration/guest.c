@@ -97,7 +97,7 @@ static void set_channels(int fd, struct ifreq *ifr)
 	printf("guest: %s: %u queues\n", ifr->ifr_name, ch.combined_count);
 }
 
-/* Answers are not to wait, and be dropped in the end, for who has an address. */
+/* No answer is to wait until it is known who has an address. */
 static void know_client(int fd, int n)
 {
 	const uint8_t mac[] = { 2, 0, 0, 0, n + 1, 1 };
