@@ -193,19 +193,6 @@ static void step_wait(struct race *r, __u32 have)
 	pthread_mutex_unlock(&r->step);
 }
 
-static __u64 waiting(struct race *r)
-{
-	__u64 n = 0;
-	int f;
-	__u32 i;
-
-	for (f = 0; f < FLOWS; f++)
-		for (i = 0; i < load(r->f[f].next); i++)
-			n += load(r->f[f].sent[i]) && !load(r->f[f].got[i]) &&
-			     !load(r->f[f].gone[i]);
-	return n;
-}
-
 /* --- senders -------------------------------------------------------------- */
 
 static int tx_reopen(struct race *r, int tx, __u32 *moved)
@@ -766,11 +753,39 @@ static __u64 counted_now(struct race *r)
 	return sum;
 }
 
+/* Sent, and nowhere; *@excused: how many of these may be. */
+static __u64 waiting(struct race *r, __u64 *excused)
+{
+	__u64 n = 0;
+	int f;
+	__u32 i;
+
+	*excused = 0;
+	for (f = 0; f < FLOWS; f++) {
+		for (i = 0; i < load(r->f[f].next); i++) {
+			if (!load(r->f[f].sent[i]) || load(r->f[f].got[i]) ||
+			    load(r->f[f].gone[i]))
+				continue;
+			n++;
+			*excused += r->f[f].excused[i];
+		}
+	}
+	return n;
+}
+
+/* All that has to come has. */
+static bool quiet(struct race *r)
+{
+	__u64 excused, n = waiting(r, &excused);
+
+	return n <= counted_now(r) + excused;
+}
+
 /* @delete: 0; 1: at some time; 2: when frozen. */
 static void run_race(struct __test_metadata *_metadata, struct race *r,
 		     __u32 steps, int delete, bool ns)
 {
-	__u64 seed = r->seed, missing, excused = 0, counted, sent = 0;
+	__u64 seed = r->seed, missing, excused, counted, sent = 0;
 	struct worker w[WORKERS] = {};
 	struct sender s[SENDERS] = {};
 	struct changer c = { .r = r };
@@ -838,18 +853,14 @@ static void run_race(struct __test_metadata *_metadata, struct race *r,
 	for (i = 0; i < SENDERS; i++)
 		pthread_join(s[i].thread, NULL);
 	if (!delete)
-		busywait(waiting(r) <= counted_now(r));
+		busywait(quiet(r));
 	add(r->stop, 1);
 	pthread_join(read_thread, NULL);
 	counted = delete ? r->counted : counted_now(r);
-	missing = waiting(r);
-	for (f = 0; f < FLOWS; f++) {
-		for (i = 0; i < r->f[f].next; i++) {
+	missing = waiting(r, &excused);
+	for (f = 0; f < FLOWS; f++)
+		for (i = 0; i < r->f[f].next; i++)
 			sent += r->f[f].sent[i];
-			excused += r->f[f].sent[i] && !r->f[f].got[i] &&
-				   !r->f[f].gone[i] && r->f[f].excused[i];
-		}
-	}
 	if (delete == 1)
 		excused += 1500 * r->queues;
 	EXPECT_TRUE(missing >= counted && missing <= counted + excused)
