@@ -141,19 +141,6 @@ TEST_F(empty, create_refuses_what_it_does_not_know)
 }
 
 /* Every structure with its number, for what holds for all of them. */
-union any {
-	__u32 size;
-	struct tapmig_create create;
-	struct tapmig_add_queue add;
-	struct tapmig_prepare prepare;
-	struct tapmig_freeze freeze;
-	struct tapmig_thaw thaw;
-	struct tapmig_discard discard;
-	struct tapmig_commit commit;
-	struct tapmig_info info;
-	struct tapmig_set set;
-};
-
 static const struct op {
 	const char *name;
 	unsigned int cmd;
@@ -182,7 +169,7 @@ static const struct op {
 };
 
 /* Filled so that only what the test changes is wrong. */
-static void fill(const struct op *op, union any *a, int tap)
+static void fill(const struct op *op, union ioctl_arg *a, int tap)
 {
 	memset(a, 0, sizeof(*a));
 	a->size = op->size;
@@ -195,7 +182,7 @@ static void fill(const struct op *op, union any *a, int tap)
 TEST_F(hold, a_structure_too_small_is_refused)
 {
 	struct tapmig_create c = CREATE(.size = sizeof(c) - 1);
-	union any a;
+	union ioctl_arg a;
 	size_t i;
 
 	EXPECT_EQ(-EINVAL, try_create(self->ctl, c));
@@ -215,7 +202,7 @@ TEST_F(hold, a_structure_too_small_is_refused)
 TEST_F(hold, a_larger_structure_is_taken_if_the_rest_is_zero)
 {
 	struct {
-		union any a;
+		union ioctl_arg a;
 		__u64 more[4];
 	} big;
 	size_t i;
@@ -281,7 +268,7 @@ TEST_F(hold, info_writes_no_more_than_the_caller_has)
 TEST_F(hold, reserved_members_must_be_zero)
 {
 	__u32 r;
-	union any a;
+	union ioctl_arg a;
 	size_t i;
 
 	for (i = 0; i < ARRAY_SIZE(ops); i++) {
@@ -298,7 +285,7 @@ TEST_F(hold, reserved_members_must_be_zero)
 
 TEST_F(hold, unknown_flags_are_refused)
 {
-	union any a;
+	union ioctl_arg a;
 	size_t i;
 	int b;
 
@@ -375,7 +362,7 @@ TEST_F(hold, an_unknown_ioctl_is_refused)
 	/* A hold fd cannot create, the control fd is no hold. */
 	EXPECT_EQ(-ENOTTY, err(ioctl(self->hold, TAPMIG_CREATE, &c)));
 	for (i = 0; i < ARRAY_SIZE(ops); i++) {
-		union any a;
+		union ioctl_arg a;
 
 		fill(&ops[i], &a, self->n.fd[0]);
 		EXPECT_EQ(-ENOTTY, err(ioctl(self->ctl, ops[i].cmd, &a)))
@@ -823,7 +810,7 @@ TEST_F(hold, each_descriptor_polls_for_itself)
 
 TEST(a_32_bit_program_has_the_same_interface)
 {
-	union any *a = low_alloc(sizeof(*a));
+	union ioctl_arg *a = low_alloc(sizeof(*a));
 	int ctl, hold, tx;
 	struct nic n;
 

@@ -198,6 +198,21 @@ bool nic_wait(struct nic *n, struct tally *t, __u64 total);
 		__VA_ARGS__						\
 	})
 
+/* The argument of any ioctl, longer ones than there are included. */
+union ioctl_arg {
+	__u32 size;
+	struct tapmig_create create;
+	struct tapmig_add_queue add;
+	struct tapmig_prepare prepare;
+	struct tapmig_freeze freeze;
+	struct tapmig_thaw thaw;
+	struct tapmig_discard discard;
+	struct tapmig_commit commit;
+	struct tapmig_info info;
+	struct tapmig_set set;
+	__u32 words[1024];
+};
+
 /* Open the control device; skips the test if it is not there. */
 int ctl_open(void);
 int hold_create(struct tapmig_create *c);

@@ -413,21 +413,7 @@ static const struct {
 	{ "set", TAPMIG_SET },
 };
 
-union arg {
-	struct tapmig_create create;
-	struct tapmig_add_queue add;
-	struct tapmig_prepare prepare;
-	struct tapmig_freeze freeze;
-	struct tapmig_thaw thaw;
-	struct tapmig_discard discard;
-	struct tapmig_commit commit;
-	struct tapmig_info info;
-	struct tapmig_set set;
-	__u32 size;
-	__u32 words[1024];
-};
-
-static void right_arg(unsigned int cmd, union arg *a)
+static void right_arg(unsigned int cmd, union ioctl_arg *a)
 {
 	struct nic *n = any_nic();
 
@@ -478,7 +464,7 @@ static void right_arg(unsigned int cmd, union arg *a)
 }
 
 /* At the end of a page, after which there is none. */
-static void *at_the_edge(const union arg *a, size_t len)
+static void *at_the_edge(const union ioctl_arg *a, size_t len)
 {
 	static char *page;
 
@@ -522,7 +508,7 @@ static void slot_fill(struct slot *s, int fd)
 	s->seq = TAPMIG_SEQ_FIRST;
 }
 
-static int spoil_arg(unsigned int *cmd, union arg *a, void **arg, int fd)
+static int spoil_arg(unsigned int *cmd, union ioctl_arg *a, void **arg, int fd)
 {
 	switch (rnd(8)) {
 	case 0:
@@ -556,7 +542,7 @@ static void fuzz_ioctl(struct count *counts)
 	unsigned int n = rnd(ARRAY_SIZE(ioctls)), cmd = ioctls[n].cmd;
 	struct slot *s = any_slot();
 	int fd = cmd == TAPMIG_CREATE ? ctl : s->fd, ret;
-	static union arg a;
+	static union ioctl_arg a;
 	void *arg = &a;
 
 	right_arg(cmd, &a);
@@ -597,7 +583,7 @@ static void live(void)
 	struct slot *s = any_slot();
 	struct nic *n = s - slots < NICS ? &nics[s - slots] : any_nic();
 	struct tapmig_create c;
-	union arg a;
+	union ioctl_arg a;
 	int fd, q;
 
 	if (s->fd < 0 || one_in(32)) {
