@@ -571,6 +571,8 @@ void conn_kill(struct conn *c);
 void conn_free(struct conn *c);
 
 /* relay_resolve.c */
+/* With AI_* flags; waits for a name server. */
+void resolve_now(const struct address *a, int flags, struct resolved *found);
 void resolver_init(struct resolver *s);
 void resolver_stop(struct resolver *s);
 /* False: poll its fd, and take what comes. True: s->found is the answer. */

@@ -124,23 +124,6 @@ static bool allowed(const struct relay *r, const struct sockaddr *sa)
 	return false;
 }
 
-/* To listen: once, before there is anything else to do. */
-static struct addrinfo *resolve(const struct relay *r)
-{
-	struct addrinfo hints = {
-		.ai_socktype = SOCK_STREAM,
-		.ai_flags = AI_PASSIVE,
-	};
-	struct addrinfo *ai;
-	int ret;
-
-	ret = getaddrinfo(r->addr.host, r->addr.port, &hints, &ai);
-	if (!ret)
-		return ai;
-	err("%s: %s", r->addr.text, gai_strerror(ret));
-	return NULL;
-}
-
 static void peer_name(char *buf, size_t len, const struct sockaddr *sa,
 		      socklen_t sa_len)
 {
@@ -668,23 +651,29 @@ fail:
 
 static int listen_tcp(struct relay *r)
 {
-	struct addrinfo *all, *ai;
+	const struct resolved_address *at;
+	const struct sockaddr *sa;
+	struct resolved found;
 	int fd = -1, one = 1;
+	unsigned int i;
 
-	all = resolve(r);
-	if (!all)
+	/* Once, before there is anything else to do. */
+	resolve_now(&r->addr, AI_PASSIVE, &found);
+	if (found.error) {
+		err("%s: %s", r->addr.text, gai_strerror(found.error));
 		return -EINVAL;
-	for (ai = all; ai; ai = ai->ai_next) {
-		if (!allowed(r, ai->ai_addr)) {
-			freeaddrinfo(all);
+	}
+	for (i = 0; i < found.count; i++) {
+		at = &found.all[i];
+		sa = (const void *)&at->addr;
+		if (!allowed(r, sa))
 			return -EINVAL;
-		}
-		fd = socket(ai->ai_family,
+		fd = socket(sa->sa_family,
 			    SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 		if (fd < 0)
 			continue;
 		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-		if (!bind(fd, ai->ai_addr, ai->ai_addrlen) &&
+		if (!bind(fd, sa, at->len) &&
 		    !listen(fd, RELAY_CONNS_MAX))
 			break;
 		one = errno;
@@ -695,7 +684,6 @@ static int listen_tcp(struct relay *r)
 	}
 	if (fd < 0)
 		err("%s: %s", r->addr.text, strerror(errno));
-	freeaddrinfo(all);
 	r->listen_fd = fd;
 	return fd < 0 ? -EINVAL : 0;
 }

@@ -12,7 +12,7 @@
 
 #include "relay.h"
 
-static void look_up(const struct address *a, int flags, struct resolved *found)
+void resolve_now(const struct address *a, int flags, struct resolved *found)
 {
 	struct addrinfo hints = {
 		.ai_socktype = SOCK_STREAM,
@@ -50,7 +50,7 @@ static void child(const struct address *a, int fd)
 	signal(SIGTERM, SIG_DFL);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
-	look_up(a, 0, &found);
+	resolve_now(a, 0, &found);
 	while (left) {
 		n = write(fd, at, left);
 		if (n < 0 && errno == EINTR)
@@ -83,7 +83,7 @@ bool resolver_start(struct resolver *s, const struct address *a)
 
 	resolver_stop(s);
 	/* Nobody has to be asked for an address. */
-	look_up(a, AI_NUMERICHOST, &s->found);
+	resolve_now(a, AI_NUMERICHOST, &s->found);
 	if (s->found.error != EAI_NONAME)
 		return true;
 	if (pipe2(fds, O_CLOEXEC))
@@ -102,7 +102,7 @@ bool resolver_start(struct resolver *s, const struct address *a)
 	return false;
 
 wait_for_it:
-	look_up(a, 0, &s->found);
+	resolve_now(a, 0, &s->found);
 	return true;
 }
 
