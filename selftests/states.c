@@ -753,7 +753,7 @@ static void rig_close(struct rig *r)
 	if (r->hold >= 0 && !r->m.closed)
 		close(r->hold);
 	r->hold = -1;
-	if (r->other >= 0 && (r->m.joined || r->m.taken)) {
+	if (r->other >= 0 && (r->m.joined || r->m.taken || r->failed)) {
 		close(r->other);
 		r->other = -1;
 	}
@@ -1038,23 +1038,29 @@ static bool failed(const struct node *node)
  * A request that has found its hold before that was gone may say that it is no
  * more, or have nothing left to do.
  */
-static bool answer_is(enum op op, int want, int got)
+static bool answer_is(enum op op, enum op beside, int want, int got)
 {
 	if (got == want)
 		return true;
+	/* Who joins has left his hold to one who adds a queue to that. */
+	if (op == ADD_OTHER && beside == JOIN && want == -EEXIST)
+		return got == -EBUSY;
 	if (want != -ENOENT)
 		return false;
 	switch (op) {
 	case NL_GET:
 	case NL_DISCARD:
-	case NL_SET_PEER:
-	case WAIT_0:
-	case WAIT_NONE:
-	case WAIT_LONG:
 		return !got;
 	default:
 		return got == -ENODEV;
 	}
+}
+
+static bool answers_are(const struct outcome *o, enum op a, enum op b,
+			const int *answer)
+{
+	return answer_is(a, b, o->answer[0], answer[0]) &&
+	       answer_is(b, a, o->answer[1], answer[1]);
 }
 
 /*
@@ -1069,15 +1075,13 @@ static bool rig_match(struct rig *r, const struct outcomes *out, enum op a,
 	int i, can = 0;
 
 	for (i = 0; i < out->n; i++)
-		can += answer_is(a, out->v[i].answer[0], answer[0]) &&
-		       answer_is(b, out->v[i].answer[1], answer[1]);
+		can += answers_are(&out->v[i], a, b, answer);
 	/* Else what is seen may be on its way to another of them. */
 	r->sure = can == 1;
 	do {
 		look(r, &is);
 		for (i = 0; i < out->n; i++) {
-			if (!answer_is(a, out->v[i].answer[0], answer[0]) ||
-			    !answer_is(b, out->v[i].answer[1], answer[1]))
+			if (!answers_are(&out->v[i], a, b, answer))
 				continue;
 			expected(&out->v[i].m, &want);
 			if (memcmp(&want, &is, sizeof(is)) || r->twice)
