@@ -40,12 +40,12 @@ rc=0
 if [ "${1:-}" = pair ]; then
 	at=$out/pair-$2-$3
 	left=$at/near/out
-	"$here/../vm/pair.sh" "$2" "$3" "$out/payload" "$at" 2048 900 \
+	"$here/../vm/pair.sh" "$2" "$3" "$out/payload" "$at" 2048 3000 \
 		"${save[@]}" ./migration.py pair "${@:4}" || rc=$?
 else
 	left=$out/vm/out
 	"$here/../vm/run.sh" --kernel 6.1 \
-		--module "$BUILD/kmod-6.1/tapmig.ko" --mem 3072 --timeout 900 \
+		--module "$BUILD/kmod-6.1/tapmig.ko" --mem 3072 --timeout 3000 \
 		--payload "$out/payload" --out "$out/vm" -- \
 		"${save[@]}" ./in-vm.sh ./migration.py "$@" || rc=$?
 fi

@@ -21,7 +21,7 @@ ADDRESS = ("10.9.1.2", 9000)
 
 
 def connect():
-    end = time.monotonic() + 120
+    end = time.monotonic() + 600
     while True:
         try:
             return socket.create_connection(ADDRESS, timeout=5)
