@@ -92,6 +92,8 @@ class Bench(migration.Rows):
         self.end_relays(wait=True)
         if not result["reported"]:
             raise Failure("the guest does not answer")
+        for complaint in migration.dropped_by_rig(result):
+            raise Failure(complaint)
         counts = result["unicast"]
         return {"downtime_ms": self.downtime_ms,
                 "longest_gap_ms": result["longest_gap_ms"],

@@ -38,16 +38,21 @@
 #define STREAM_CHUNK	1024
 #define STREAM_INTERVAL	(100 * MS)
 #define PING_INTERVAL	(500 * MS)
-#define ASK_INTERVAL	(300 * MS)
-/* A guest that is slow must get through them. */
-#define END_INTERVAL	(1200 * MS)
 /*
- * Without any progress for so long, nothing more will come. A stream that has
- * lost much waits longer from one attempt to the next.
+ * The guest is asked again so long after its answer, or when it does not
+ * answer: then ever less often, as it is slow and is not to be kept busy.
  */
-#define SETTLED		(4 * SECOND)
-#define STREAM_SETTLED	(16 * SECOND)
-#define GIVE_UP		(90 * SECOND)
+#define ASK_INTERVAL	(200 * MS)
+#define ASK_AGAIN	(2 * SECOND)
+/* So are the ends of flows. */
+#define END_AGAIN	(2 * SECOND)
+/*
+ * After so many answers in a row that say the same, nothing more will come. A
+ * stream that has lost much waits longer from one attempt to the next.
+ */
+#define SETTLED		20
+#define STREAM_SETTLED	(120 * SECOND)
+#define GIVE_UP		(300 * SECOND)
 /* Of each cycle, one frame to all and one to the group. */
 #define CYCLE		12
 
@@ -92,10 +97,15 @@ enum { CONTROL_FD = FLOWS, ECHO_FD, STREAM_FD, PING_FD, STDIN_FD, FDS };
  * @stream_state: 0 open, 1 we have closed, 2 over
  * @report: the last one of the guest
  * @reported: there is one of this run
+ * @dropped: what our own sockets had dropped before this run
+ * @ask_at: when the guest is asked next
+ * @ask_again: how long after that, if it does not answer
+ * @end_at: when the ends of the flows are sent next
+ * @end_again: how long after that, if they do not arrive
+ * @same: answers that had nothing new
  * @last_echo: when the last one came
  * @longest_gap: between two echoes
  * @progress: when something new came, after the stop
- * @stopped: when it was told to stop
  */
 struct client {
 	uint32_t net;
@@ -120,8 +130,12 @@ struct client {
 	int stream_state;
 	struct report report;
 	bool reported;
+	uint32_t dropped;
+	uint64_t ask_at, ask_again;
+	uint64_t end_at, end_again;
+	uint32_t same;
 	uint64_t last_echo, longest_gap;
-	uint64_t progress, stopped;
+	uint64_t progress;
 };
 
 static void check(bool ok, const char *what)
@@ -156,12 +170,15 @@ static int connected(int type, int proto, const char *from, const char *to,
 {
 	struct sockaddr_in a = address(from, 0), b = address(to, port);
 	struct in_addr via = a.sin_addr;
-	int fd, on = 1;
+	int fd, on = 1, size = RECEIVE_BUFFER;
 
 	fd = socket(AF_INET, type | SOCK_CLOEXEC, proto);
 	check(fd >= 0, "socket");
 	check(!setsockopt(fd, SOL_SOCKET, SO_BROADCAST, &on, sizeof(on)),
 	      "SO_BROADCAST");
+	if (type != SOCK_STREAM)
+		check(!setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size,
+				  sizeof(size)), "SO_RCVBUFFORCE");
 	if (type == SOCK_DGRAM)
 		check(!setsockopt(fd, IPPROTO_IP, IP_MULTICAST_IF, &via,
 				  sizeof(via)), "IP_MULTICAST_IF");
@@ -196,6 +213,24 @@ static void open_sockets(struct client *c)
 	c->fds[PING_FD].fd = connected(SOCK_RAW, IPPROTO_ICMP, a->client,
 				       a->guest, 0);
 	c->fds[STDIN_FD].fd = STDIN_FILENO;
+}
+
+/* What the sockets have dropped, since they were opened. */
+static uint32_t dropped(const struct client *c)
+{
+	uint32_t sum = 0;
+	int i;
+
+	for (i = 0; i <= ECHO_FD; i++)
+		sum += socket_meminfo(c->fds[i].fd, SK_MEMINFO_DROPS);
+	return sum;
+}
+
+/* Something new has come. */
+static void progressed(struct client *c)
+{
+	c->progress = now_ns();
+	c->same = 0;
 }
 
 /* An error of an earlier frame, such as a refused one, is told here. */
@@ -345,7 +380,7 @@ static void take_echo(struct client *c, int i)
 			c->longest_gap = now - c->last_echo;
 		c->last_echo = now;
 		c->echoed++;
-		c->progress = now;
+		progressed(c);
 	}
 }
 
@@ -361,10 +396,13 @@ static void take_answer(struct client *c)
 			c->state = RUNNING;
 			puts("begun");
 		} else if (ntohl(r.head.what) == CONTROL_REPORT) {
+			c->same++;
 			if (!c->reported || memcmp(&r, &c->report, sizeof(r)))
-				c->progress = now_ns();
+				progressed(c);
 			c->report = r;
 			c->reported = true;
+			c->ask_at = now_ns() + ASK_INTERVAL;
+			c->ask_again = ASK_AGAIN;
 		}
 	}
 }
@@ -381,7 +419,7 @@ static void take_pong(struct client *c)
 		if (p.icmp.type == ICMP_ECHOREPLY &&
 		    p.icmp.un.echo.id == htons(c->run)) {
 			c->pongs++;
-			c->progress = now_ns();
+			progressed(c);
 		}
 }
 
@@ -393,7 +431,7 @@ static void take_digest(struct client *c)
 
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
-	c->progress = now_ns();
+	progressed(c);
 	if (n > 0)
 		c->digest_len += n;
 	else
@@ -481,6 +519,9 @@ static void print_result(struct client *c)
 	       (int)(c->pings - c->pongs));
 	printf("\"stream\": {\"bytes\": %llu, \"intact\": %s}, ",
 	       (unsigned long long)c->bytes, stream_ok(c) ? "true" : "false");
+	printf("\"guest\": {\"dropped\": %u, \"queued\": %u}, ",
+	       ntohl(c->report.dropped), ntohl(c->report.queued));
+	printf("\"client\": {\"dropped\": %u}, ", dropped(c) - c->dropped);
 	printf("\"longest_gap_ms\": %llu}\n",
 	       (unsigned long long)(c->longest_gap / MS));
 }
@@ -492,6 +533,9 @@ static void begin(struct client *c, uint32_t run)
 		.interval = c->interval,
 		.probes = c->probes,
 		.echo_port = c->echo_port,
+		.dropped = dropped(c),
+		.ask_at = now_ns(),
+		.ask_again = ASK_AGAIN,
 		.state = BEGINNING,
 		.run = run,
 		.sum = FNV_START,
@@ -527,8 +571,11 @@ static void command(struct client *c)
 			c->wait_until = c->total + strtoul(line + 5, NULL, 10);
 		} else if (!strcmp(line, "stop")) {
 			c->state = STOPPING;
-			c->stopped = now_ns();
-			c->progress = c->stopped;
+			progressed(c);
+			c->ask_at = c->progress;
+			c->ask_again = ASK_AGAIN;
+			c->end_at = c->progress;
+			c->end_again = END_AGAIN;
 		}
 		len -= end - line;
 		memmove(line, end, len + 1);
@@ -547,15 +594,38 @@ static bool due(uint64_t *t, uint64_t interval, uint64_t now)
 	return true;
 }
 
+/* again(t, interval): the same, ever less often. */
+static bool again(uint64_t *t, uint64_t *interval, uint64_t now)
+{
+	if (*t > now)
+		return false;
+	*t = now + *interval;
+	*interval *= 2;
+	return true;
+}
+
+/* All has arrived that can. */
+static bool settled(const struct client *c, uint64_t now)
+{
+	uint64_t quiet = now - c->progress;
+
+	if (quiet > GIVE_UP)
+		return true;
+	if (!c->reported || !all_ended(c))
+		return false;
+	return all_received(c) ||
+		(c->same >= SETTLED &&
+		 (c->stream_state == 2 || quiet > STREAM_SETTLED));
+}
+
 static void work(struct client *c)
 {
-	static uint64_t frame, stream, ping, question, end;
-	uint64_t settled, now = now_ns();
+	static uint64_t frame, stream, ping;
+	uint64_t now = now_ns();
 
-	settled = c->stream_state == 2 ? SETTLED : STREAM_SETTLED;
 	switch (c->state) {
 	case BEGINNING:
-		if (due(&question, ASK_INTERVAL, now))
+		if (again(&c->ask_at, &c->ask_again, now))
 			ask(c, CONTROL_BEGIN);
 		break;
 	case RUNNING:
@@ -567,15 +637,12 @@ static void work(struct client *c)
 			send_ping(c);
 		break;
 	case STOPPING:
-		if (due(&question, ASK_INTERVAL, now)) {
-			push_stream(c, false);
+		push_stream(c, false);
+		if (again(&c->ask_at, &c->ask_again, now))
 			ask(c, CONTROL_REPORT);
-		}
-		if (due(&end, END_INTERVAL, now))
+		if (again(&c->end_at, &c->end_again, now))
 			send_ends(c);
-		if ((c->reported && all_ended(c) && all_received(c)) ||
-		    (all_ended(c) && now - c->progress > settled) ||
-		    now - c->stopped > GIVE_UP) {
+		if (settled(c, now)) {
 			c->state = IDLE;
 			print_result(c);
 		}

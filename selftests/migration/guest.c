@@ -28,7 +28,8 @@
 #include "rig.h"
 
 #define STREAMS		8
-#define RECEIVE_BUFFER	(4 << 20)
+/* Counters of a card. */
+#define CARD_STATS	256
 /* Probes that are taken before others get their turn. */
 #define PROBES		64
 
@@ -41,10 +42,14 @@ struct flow {
 /**
  * struct net - what is counted of one network
  * @run: the run that is counted
+ * @dropped: what the guest had dropped before
+ * @queued: the most bytes of memory that probes waited in
  * @flows: its flows
  */
 struct net {
 	uint32_t run;
+	uint32_t dropped;
+	uint32_t queued;
 	struct flow flows[FLOWS];
 };
 
@@ -64,6 +69,7 @@ static const char * const addresses[NETS] = { "192.0.2.2", "198.51.100.2" };
 static const char * const clients[NETS] = { "192.0.2.1", "198.51.100.1" };
 static struct net nets[NETS];
 static struct stream streams[STREAMS];
+static int probe_fd, control_fd, echo_fd;
 
 /* There is nobody to return to: the kernel panics, which ends QEMU. */
 static void check(bool ok, const char *what)
@@ -180,14 +186,15 @@ static void count(struct flow *f, uint32_t seq)
  * there are frames of it in another queue: these would be overtaken, on every
  * kernel, migration or not.
  */
-static void echo(int fd, struct sockaddr_in *to, const struct probe *p)
+static void echo(struct sockaddr_in *to, const struct probe *p)
 {
 	to->sin_port = htons(ntohl(p->echo_port));
-	sendto(fd, p, sizeof(*p), 0, (struct sockaddr *)to, sizeof(*to));
+	sendto(echo_fd, p, sizeof(*p), 0, (struct sockaddr *)to, sizeof(*to));
 }
 
-static void take_probes(int fd, int echo_fd)
+static void take_probes(void)
 {
+	uint32_t queued = socket_meminfo(probe_fd, SK_MEMINFO_RMEM_ALLOC);
 	struct sockaddr_in from;
 	struct probe p;
 	socklen_t len;
@@ -195,9 +202,12 @@ static void take_probes(int fd, int echo_fd)
 	ssize_t got;
 	int i;
 
+	for (i = 0; i < NETS; i++)
+		if (queued > nets[i].queued)
+			nets[i].queued = queued;
 	for (i = 0; i < PROBES; i++) {
 		len = sizeof(from);
-		got = recvfrom(fd, &p, sizeof(p), MSG_DONTWAIT,
+		got = recvfrom(probe_fd, &p, sizeof(p), MSG_DONTWAIT,
 			       (struct sockaddr *)&from, &len);
 		if (got < 0)
 			return;
@@ -213,8 +223,65 @@ static void take_probes(int fd, int echo_fd)
 		else
 			count(&n->flows[ntohl(p.flow)], ntohl(p.seq));
 		if (ntohl(p.flags) & PROBE_ECHO)
-			echo(echo_fd, &from, &p);
+			echo(&from, &p);
 	}
+}
+
+/*
+ * What the driver of a card has dropped, by its own counters of each queue: it
+ * had no memory, or did not understand the frame.
+ */
+static uint32_t card_dropped(int n)
+{
+	static union {
+		struct ethtool_gstrings head;
+		uint8_t space[sizeof(struct ethtool_gstrings) +
+			      CARD_STATS * ETH_GSTRING_LEN];
+	} names;
+	static union {
+		struct ethtool_stats head;
+		uint8_t space[sizeof(struct ethtool_stats) +
+			      CARD_STATS * sizeof(uint64_t)];
+	} stats;
+	struct ethtool_drvinfo info = { .cmd = ETHTOOL_GDRVINFO };
+	struct ifreq ifr = { .ifr_name = "" };
+	uint32_t i, sum = 0;
+
+	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "eth%d", n);
+	ifr.ifr_data = (void *)&info;
+	check(!ioctl(control_fd, SIOCETHTOOL, &ifr), "ETHTOOL_GDRVINFO");
+	check(info.n_stats <= CARD_STATS, "too many counters");
+	names.head.cmd = ETHTOOL_GSTRINGS;
+	names.head.string_set = ETH_SS_STATS;
+	names.head.len = info.n_stats;
+	ifr.ifr_data = (void *)&names;
+	check(!ioctl(control_fd, SIOCETHTOOL, &ifr), "ETHTOOL_GSTRINGS");
+	stats.head.cmd = ETHTOOL_GSTATS;
+	stats.head.n_stats = info.n_stats;
+	ifr.ifr_data = (void *)&stats;
+	check(!ioctl(control_fd, SIOCETHTOOL, &ifr), "ETHTOOL_GSTATS");
+	for (i = 0; i < stats.head.n_stats; i++) {
+		const char *name = (char *)names.head.data +
+			i * ETH_GSTRING_LEN;
+
+		if (!strncmp(name, "rx", 2) && strstr(name, "_drops"))
+			sum += stats.head.data[i];
+	}
+	return sum;
+}
+
+/* All that the guest itself has dropped since it has booted. */
+static uint32_t dropped(void)
+{
+	uint32_t sum;
+	int n;
+
+	sum = socket_meminfo(probe_fd, SK_MEMINFO_DROPS) +
+		socket_meminfo(control_fd, SK_MEMINFO_DROPS) +
+		socket_meminfo(echo_fd, SK_MEMINFO_DROPS);
+	for (n = 0; n < NETS; n++)
+		sum += card_dropped(n);
+	return sum;
 }
 
 static void begin(struct net *n, uint32_t run)
@@ -225,11 +292,12 @@ static void begin(struct net *n, uint32_t run)
 		return;
 	memset(n, 0, sizeof(*n));
 	n->run = run;
+	n->dropped = dropped();
 	for (i = 0; i < FLOWS; i++)
 		n->flows[i].highest = -1;
 }
 
-static void answer(int fd)
+static void answer(void)
 {
 	struct sockaddr_in from;
 	struct report r;
@@ -238,7 +306,7 @@ static void answer(int fd)
 	struct net *n;
 	int i, k;
 
-	if (recvfrom(fd, &r.head, sizeof(r.head), MSG_DONTWAIT,
+	if (recvfrom(control_fd, &r.head, sizeof(r.head), MSG_DONTWAIT,
 		     (struct sockaddr *)&from, &len) != sizeof(r.head) ||
 	    r.head.magic != htonl(CONTROL_MAGIC) || ntohl(r.head.net) >= NETS)
 		return;
@@ -246,6 +314,8 @@ static void answer(int fd)
 	if (ntohl(r.head.what) == CONTROL_BEGIN)
 		begin(n, ntohl(r.head.run));
 	r.head.run = htonl(n->run);
+	r.dropped = htonl(dropped() - n->dropped);
+	r.queued = htonl(n->queued);
 	for (i = 0; i < FLOWS; i++) {
 		c = &n->flows[i].counts;
 		r.flows[i].received = htonl(c->received);
@@ -255,7 +325,7 @@ static void answer(int fd)
 		for (k = 0; k < LATE; k++)
 			r.flows[i].late[k] = htonl(c->late[k]);
 	}
-	sendto(fd, &r, sizeof(r), 0, (struct sockaddr *)&from, len);
+	sendto(control_fd, &r, sizeof(r), 0, (struct sockaddr *)&from, len);
 }
 
 static void take_connection(int listener)
@@ -301,7 +371,7 @@ static void take_stream(struct stream *s)
 int main(void)
 {
 	struct pollfd p[3 + STREAMS];
-	int i, n, echo_fd;
+	int i, n;
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	n = socket(AF_INET, SOCK_DGRAM, 0);
@@ -309,9 +379,11 @@ int main(void)
 	for (i = 0; i < NETS; i++)
 		bring_up(n, i);
 	close(n);
-	p[0].fd = open_socket(SOCK_DGRAM, PROBE_PORT);
-	join_groups(p[0].fd);
-	p[1].fd = open_socket(SOCK_DGRAM, CONTROL_PORT);
+	probe_fd = open_socket(SOCK_DGRAM, PROBE_PORT);
+	join_groups(probe_fd);
+	control_fd = open_socket(SOCK_DGRAM, CONTROL_PORT);
+	p[0].fd = probe_fd;
+	p[1].fd = control_fd;
 	echo_fd = open_socket(SOCK_DGRAM, ECHO_PORT);
 	p[2].fd = open_socket(SOCK_STREAM, STREAM_PORT);
 	check(!listen(p[2].fd, STREAMS), "listen");
@@ -328,9 +400,9 @@ int main(void)
 		if (poll(p, 3 + STREAMS, -1) < 0)
 			continue;
 		if (p[0].revents)
-			take_probes(p[0].fd, echo_fd);
+			take_probes();
 		if (p[1].revents)
-			answer(p[1].fd);
+			answer();
 		for (i = 0; i < STREAMS; i++)
 			if (p[3 + i].fd >= 0 && p[3 + i].revents)
 				take_stream(&streams[i]);

@@ -6,6 +6,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <linux/sock_diag.h>
+#include <sys/socket.h>
+
 /* Network cards of the guest, each with a network of its own. */
 #define NETS		2
 
@@ -17,6 +20,8 @@
 #define MAX_SEQ		32768
 /* Numbers that are told of those that came late. */
 #define LATE		4
+/* Of sockets for frames: nobody may be so slow that it overflows. */
+#define RECEIVE_BUFFER	(16 << 20)
 
 #define PROBE_PORT	7007
 #define CONTROL_PORT	7008
@@ -39,7 +44,9 @@
  * @seq: number in its flow, from 0
  * @flags: PROBE_*
  * @echo_port: where an echo goes
- * @pad: makes it a frame of some size
+ * @pad: makes it a frame of some size. The guest's driver copies frames of up
+ *	to 128 bytes, headers included, and keeps the buffers of larger ones: of
+ *	these few can wait in a small guest.
  */
 struct probe {
 	uint32_t magic;
@@ -49,7 +56,7 @@ struct probe {
 	uint32_t seq;
 	uint32_t flags;
 	uint32_t echo_port;
-	uint8_t pad[100];
+	uint8_t pad[50];
 };
 
 enum { CONTROL_BEGIN = 1, CONTROL_REPORT };
@@ -85,8 +92,18 @@ struct counts {
 	uint32_t late[LATE];
 };
 
+/**
+ * struct report - the answer, in network byte order
+ * @head: as of the request
+ * @dropped: what the guest's own sockets and cards have dropped in this run, of
+ *	all networks: nothing can be said of loss if there is any
+ * @queued: the most bytes of memory that probes waited in
+ * @flows: what was counted
+ */
 struct report {
 	struct control head;
+	uint32_t dropped;
+	uint32_t queued;
 	struct counts flows[FLOWS];
 };
 
@@ -108,6 +125,16 @@ static inline uint64_t fnv(uint64_t sum, const uint8_t *p, size_t len)
 	for (; len; p++, len--)
 		sum = (sum ^ *p) * 0x100000001b3ULL;
 	return sum;
+}
+
+/* What SO_MEMINFO says of a socket; 0 where there is none. */
+static inline uint32_t socket_meminfo(int fd, int what)
+{
+	uint32_t info[SK_MEMINFO_VARS] = { 0 };
+	socklen_t len = sizeof(info);
+
+	getsockopt(fd, SOL_SOCKET, SO_MEMINFO, info, &len);
+	return info[what];
 }
 
 #endif /* RIG_H */

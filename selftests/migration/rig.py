@@ -19,7 +19,7 @@ HOST_ADDRESS = {"hostA": "203.0.113.1", "hostB": "203.0.113.2"}
 UUID = "1b4e28ba-2fa1-11d2-883f-0016d3cca427"
 RATE = 40
 # How long a destination waits for the relay, in ms: machines are slow.
-HOLD_WAIT = 10000
+HOLD_WAIT = 60000
 # A multi-queue card with vhost-net, and one that QEMU serves by itself.
 NETS = (
     {"queues": 4, "vhost": True, "mac": "02:00:00:00:01:02",
@@ -162,7 +162,7 @@ class Guest:
 
     def arguments(self, incoming=False, hold=None, extra=(), fds=None):
         a = ["-machine", "pc", "-accel", "tcg,tb-size=64", "-cpu", "qemu64",
-             "-smp", "2", "-m", "64", "-nodefaults", "-no-user-config",
+             "-smp", "2", "-m", "128", "-nodefaults", "-no-user-config",
              "-display", "none", "-uuid", UUID, "-kernel", "guest-vmlinuz",
              "-initrd", "guest-initrd", "-append",
              "console=ttyS0 quiet panic=-1 tsc=reliable no_timer_check"]
