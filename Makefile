@@ -28,7 +28,7 @@ INSTALL ?= install
 
 SERIES := 6.1 6.12 7.2 7.3
 TEST_SERIES := 6.1 7.3
-CHECK_GROUPS ?= static tool core dkms vm relay migration
+CHECK_GROUPS ?= static tool core debug dkms vm relay migration
 
 export BUILD
 

@@ -133,7 +133,7 @@ spdx()
 	while read -r f; do
 		lines=2
 		case $f in
-		COPYING|*.md|*.json|*.list|*/settings) continue ;;
+		COPYING|*.md|*.json|*/settings) continue ;;
 		*.patch) lines=100 ;;
 		esac
 		# Not a pipe: head would die of one when grep has seen enough.
