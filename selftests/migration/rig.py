@@ -347,18 +347,23 @@ def held(host, n):
     return queues, flows
 
 
+def queue_numbers(pid, ifname):
+    """The queues that a process has open, as its file descriptors."""
+    numbers = []
+    for fd in sorted(map(int, os.listdir(f"/proc/{pid}/fd"))):
+        with open(f"/proc/{pid}/fdinfo/{fd}") as f:
+            if f"iff:\t{ifname}\n" in f.read():
+                numbers.append(fd)
+    return numbers
+
+
 def tap_queues(pid, ifname):
-    """The queues that a process has open, as file descriptors of ours."""
-    taken = []
+    """The same, as file descriptors of ours."""
     pidfd = os.pidfd_open(pid)
     try:
-        for fd in sorted(map(int, os.listdir(f"/proc/{pid}/fd"))):
-            with open(f"/proc/{pid}/fdinfo/{fd}") as f:
-                if f"iff:\t{ifname}\n" in f.read():
-                    taken.append(pidfd_getfd(pidfd, fd))
+        return [pidfd_getfd(pidfd, fd) for fd in queue_numbers(pid, ifname)]
     finally:
         os.close(pidfd)
-    return taken
 
 
 def pidfd_getfd(pidfd, fd):

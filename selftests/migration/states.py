@@ -14,6 +14,7 @@ import fcntl
 import json
 import os
 import re
+import select
 import signal
 import socket
 import struct
@@ -35,6 +36,7 @@ CLONE_NEWNET = 0x40000000
 TUNSETIFF = 0x400454CA
 IFF_TAP, IFF_MULTI_QUEUE, IFF_NO_PI, IFF_VNET_HDR = 2, 0x100, 0x1000, 0x4000
 ETHERTYPE = 0x88b5
+PPOLL = "271"
 # Slow enough to stay in precopy: of an empty page, 9 bytes are sent.
 SLOW = 1000
 FAST = 10 ** 10
@@ -242,6 +244,30 @@ class Machine(Qemu):
 
     def runs(self):
         wait_until(f"{self.name} runs", lambda: self.status() == "running")
+
+    def polled(self):
+        """The descriptors that its main loop wants to read from."""
+        def waits_for():
+            with open(f"/proc/{self.pid}/syscall") as f:
+                number, *arguments = f.read().split()
+            if number != PPOLL:
+                return None
+            fds, count = (int(a, 16) for a in arguments[:2])
+            with open(f"/proc/{self.pid}/mem", "rb", buffering=0) as f:
+                f.seek(fds)
+                return f.read(count * struct.calcsize("ihh"))
+
+        # What it waits for again is what was looked at.
+        while not (seen := waits_for()) or seen != waits_for():
+            pass
+        return {fd for fd, events, _ in struct.iter_unpack("ihh", seen)
+                if events & select.POLLIN}
+
+    def reads(self):
+        """The number of queues that it wants to read from itself."""
+        ours = rig.queue_numbers(self.pid, tap_name(self.queues))
+        expect(len(ours), self.queues, "open queues")
+        return len(self.polled().intersection(ours))
 
     def traced(self, event):
         """How often it came to that."""
@@ -531,6 +557,30 @@ def rings_are_enlarged_before_they_are_emptied():
            ["prepare", "freeze"], "events")
     a.cancel()
     a.quit()
+
+
+@quick
+@case
+def nobody_reads_while_it_is_frozen(queues=1):
+    """It would take what is about to be held."""
+    a, b = pair("-S", queues=queues)
+    # A queue beyond the first is enabled by the guest, and there is none.
+    expect((a.reads(), b.reads()), (1, 0), "readers before")
+    a.reach_switchover()
+    expect((a.reads(), b.reads()), (0, 0), "readers in the switchover")
+    a.switch_over()
+    wait_until("paused", lambda: b.status() == "paused")
+    expect((a.reads(), b.reads()), (0, 0), "readers afterwards")
+    b.command("cont")
+    wait_until("a reader", lambda: b.reads() == 1)
+    expect(a.reads(), 0, "readers of the source")
+    a.quit()
+    b.quit()
+
+
+@case
+def nobody_reads_while_four_queues_are_frozen():
+    nobody_reads_while_it_is_frozen(4)
 
 
 @case
