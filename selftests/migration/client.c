@@ -3,10 +3,11 @@
  * client NET RATE [probes]
  *
  * The client of one network: sends RATE numbered frames a second, evenly, to
- * the guest, to all and to a group; some of them are echoed. Beside it a
- * stream whose sum is compared at the end, and pings. It takes commands from
- * standard input, and answers with one line each. With "probes" there are only
- * frames to the guest itself, and all are echoed.
+ * the guest, to all and to a group; some of them are echoed. It waits for a
+ * guest that does not keep up. Beside it a stream whose sum is compared at the
+ * end, and pings. It takes commands from standard input, and answers with one
+ * line each. With "probes" there are only frames to the guest itself, and all
+ * are echoed.
  *
  *	begin RUN	"begun" when the guest counts this run
  *	wait FRAMES	"waited" and how many were sent, when that is so many
@@ -53,6 +54,12 @@
 #define SETTLED		20
 #define STREAM_SETTLED	(120 * SECOND)
 #define GIVE_UP		(300 * SECOND)
+/*
+ * Frames that may be on their way, or wait in the guest, as far as echoes tell:
+ * it may be slow, and has but so much memory for them. Those that somebody
+ * waits for are sent in any case, as the guest may be stopped.
+ */
+#define AHEAD		500
 /* Of each cycle, one frame to all and one to the group. */
 #define CYCLE		12
 
@@ -80,6 +87,7 @@ enum { CONTROL_FD = FLOWS, ECHO_FD, STREAM_FD, PING_FD, STDIN_FD, FDS };
  * @state: what it does
  * @run: the number of the run
  * @total: frames sent in this run
+ * @taken: of these, the guest has taken so many, or later ones
  * @sent: of each flow
  * @next_unicast: flow whose turn it is
  * @wait_until: value of @total that somebody waits for
@@ -116,6 +124,7 @@ struct client {
 	int state;
 	uint32_t run;
 	uint32_t total;
+	uint32_t taken;
 	uint32_t sent[FLOWS];
 	uint32_t next_unicast;
 	uint32_t wait_until;
@@ -250,6 +259,7 @@ static void send_probe(struct client *c, uint32_t flow, uint32_t flags)
 		.seq = htonl(c->sent[flow]),
 		.flags = htonl(flags),
 		.echo_port = htonl(c->echo_port),
+		.total = htonl(c->total),
 	};
 
 	send_to(c, flow, &p, sizeof(p));
@@ -379,6 +389,8 @@ static void take_echo(struct client *c, int i)
 		if (c->last_echo && now - c->last_echo > c->longest_gap)
 			c->longest_gap = now - c->last_echo;
 		c->last_echo = now;
+		if (ntohl(p.total) >= c->taken)
+			c->taken = ntohl(p.total) + 1;
 		c->echoed++;
 		progressed(c);
 	}
@@ -629,7 +641,8 @@ static void work(struct client *c)
 			ask(c, CONTROL_BEGIN);
 		break;
 	case RUNNING:
-		if (due(&frame, c->interval, now))
+		if (due(&frame, c->interval, now) &&
+		    (c->wait_until || c->total - c->taken < AHEAD))
 			send_next(c);
 		if (due(&stream, STREAM_INTERVAL, now))
 			push_stream(c, true);

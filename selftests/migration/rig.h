@@ -44,6 +44,7 @@
  * @seq: number in its flow, from 0
  * @flags: PROBE_*
  * @echo_port: where an echo goes
+ * @total: frames of all flows that were sent before
  * @pad: makes it a frame of some size. The guest's driver copies frames of up
  *	to 128 bytes, headers included, and keeps the buffers of larger ones: of
  *	these few can wait in a small guest.
@@ -56,7 +57,8 @@ struct probe {
 	uint32_t seq;
 	uint32_t flags;
 	uint32_t echo_port;
-	uint8_t pad[50];
+	uint32_t total;
+	uint8_t pad[46];
 };
 
 enum { CONTROL_BEGIN = 1, CONTROL_REPORT };
