@@ -556,7 +556,7 @@ ROWS = {
     "local": ("on", local),
 }
 # There, and back.
-PAIR_ROWS = ("precopy", "precopy")
+PAIR_ROWS = ("precopy", "long-stop")
 
 
 def main():

@@ -139,8 +139,10 @@ group_relay()
 
 group_migration()
 {
-	built migration-build kmod-6.1 migration-rig || return 0
+	built migration-build kmod-6.1 kmod-7.3 migration-rig || return 0
 	stream migration "$TOP_DIR/selftests/migration/migration.sh"
+	stream migration-pair "$TOP_DIR/selftests/migration/migration.sh" \
+		pair 6.1 7.3
 	stream migration-states "$TOP_DIR/selftests/migration/migration.sh" \
 		states quick
 }
@@ -187,8 +189,8 @@ group_long()
 	built migration-build kmod-6.1 kmod-7.3 migration-rig || return 0
 	stream migration-states "$TOP_DIR/selftests/migration/migration.sh" \
 		states long
-	stream migration-pair "$TOP_DIR/selftests/migration/migration.sh" \
-		pair 6.1 7.3
+	stream migration-pair-back \
+		"$TOP_DIR/selftests/migration/migration.sh" pair 7.3 6.1
 }
 
 # debug_vm LIST: a kernel that looks for errors, ten times slower. One report
