@@ -86,14 +86,14 @@ position p;
 \(spin_lock_bh\|spin_trylock\|lockdep_assert_held\)(&r->consumer_lock)
 ... when != spin_unlock_bh(&r->consumer_lock)
     when any
-q->frozen@p = e
+\(q->frozen@p = e\|WRITE_ONCE(q->frozen@p, e)\)
 
 @frozen@
 struct tapmig_queue *q;
 expression e;
 position p != consumer.p;
 @@
-q->frozen@p = e
+\(q->frozen@p = e\|WRITE_ONCE(q->frozen@p, e)\)
 
 @script:python@
 p << frozen.p;
