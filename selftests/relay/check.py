@@ -12,6 +12,7 @@ from cases import main
 
 import faults  # noqa: F401
 import protocol  # noqa: F401
+import units  # noqa: F401
 
 rig.topology_up()
 status = main(sys.argv[1:])

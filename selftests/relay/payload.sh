@@ -22,3 +22,5 @@ cp "$build/relay/rig" "$build/relay/hiccup.so" "$here"/*.py \
 	"$here"/in-vm.sh "$dir/"
 "$here/../vm/pair.sh" --files "$dir"
 "$here/pki.sh" "$dir/pki"
+make -s -C "$here/../../userspace" OUT="$build/userspace" prefix=/usr \
+	DESTDIR="$dir/installed" install

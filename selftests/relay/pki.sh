@@ -35,7 +35,7 @@ authority()
 		-addext 'keyUsage=critical,keyCertSign,cRLSign' \
 		-keyout "$1/ca-key.pem" -out "$1/ca-cert.pem" 2>/dev/null
 	certificate "$1" server hostB extendedKeyUsage=serverAuth \
-		'subjectAltName=IP:10.9.0.2,IP:10.9.0.1,DNS:hostB'
+		'subjectAltName=IP:10.9.0.2,IP:10.9.0.1,IP:127.0.0.1,DNS:hostB'
 	certificate "$1" client hostA extendedKeyUsage=clientAuth
 	rm "$1/ca-key.pem" "$1"/*.srl
 }

@@ -13,8 +13,8 @@ PACKAGES=(
 	base-files base-passwd bash bpftool coreutils diffutils ethtool
 	findutils gawk grep gzip iproute2 iputils-ping kmod libc-bin
 	libgnutls30 libmnl0 mount ncurses-base netbase passwd procps python3
-	python3-jsonschema python3-yaml sed strace tar tcpdump tshark
-	util-linux
+	python3-jsonschema python3-yaml sed strace systemd tar tcpdump
+	tshark util-linux
 )
 
 fill_rootfs()
