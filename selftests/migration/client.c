@@ -495,17 +495,17 @@ static void print_kind(struct client *c, const char *name, int first, int n)
 	       name, sent, sent - received, dup, reordered);
 }
 
-/* Counts of a flow, and the first of its numbers that came late. */
+/*
+ * Counts of a flow, the highest of its numbers that came late, and the lowest
+ * that never came.
+ */
 static void print_flow(struct client *c, int flow)
 {
 	const struct counts *r = &c->report.flows[flow];
-	uint32_t k, late = ntohl(r->reordered);
 
-	printf("[%u, %u, %u, %u, [", c->sent[flow],
-	       c->sent[flow] - ntohl(r->received), ntohl(r->duplicated), late);
-	for (k = 0; k < late && k < LATE; k++)
-		printf("%s%u", k ? ", " : "", ntohl(r->late[k]));
-	printf("]]");
+	printf("[%u, %u, %u, %u, %u, %u]", c->sent[flow],
+	       c->sent[flow] - ntohl(r->received), ntohl(r->duplicated),
+	       ntohl(r->reordered), ntohl(r->latest), ntohl(r->missing));
 }
 
 static void print_result(struct client *c)
@@ -531,8 +531,9 @@ static void print_result(struct client *c)
 	       (int)(c->pings - c->pongs));
 	printf("\"stream\": {\"bytes\": %llu, \"intact\": %s}, ",
 	       (unsigned long long)c->bytes, stream_ok(c) ? "true" : "false");
-	printf("\"guest\": {\"dropped\": %u, \"queued\": %u}, ",
-	       ntohl(c->report.dropped), ntohl(c->report.queued));
+	printf("\"guest\": {\"dropped\": %u, \"queued\": %u, \"damaged\": %u}, ",
+	       ntohl(c->report.dropped), ntohl(c->report.queued),
+	       ntohl(c->report.damaged));
 	printf("\"client\": {\"dropped\": %u}, ", dropped(c) - c->dropped);
 	printf("\"longest_gap_ms\": %llu}\n",
 	       (unsigned long long)(c->longest_gap / MS));

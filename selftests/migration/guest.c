@@ -44,12 +44,14 @@ struct flow {
  * @run: the run that is counted
  * @dropped: what the guest had dropped before
  * @queued: the most bytes of memory that probes waited in
+ * @damaged: frames that were none of ours, before this run
  * @flows: its flows
  */
 struct net {
 	uint32_t run;
 	uint32_t dropped;
 	uint32_t queued;
+	uint32_t damaged;
 	struct flow flows[FLOWS];
 };
 
@@ -70,6 +72,7 @@ static const char * const clients[NETS] = { "192.0.2.1", "198.51.100.1" };
 static struct net nets[NETS];
 static struct stream streams[STREAMS];
 static int probe_fd, control_fd, echo_fd;
+static uint32_t damaged;
 
 /* There is nobody to return to: the kernel panics, which ends QEMU. */
 static void check(bool ok, const char *what)
@@ -175,8 +178,8 @@ static void count(struct flow *f, uint32_t seq)
 		f->highest = seq;
 		return;
 	}
-	if (f->counts.reordered < LATE)
-		f->counts.late[f->counts.reordered] = seq;
+	if (seq > f->counts.latest)
+		f->counts.latest = seq;
 	f->counts.reordered++;
 }
 
@@ -213,8 +216,10 @@ static void take_probes(void)
 			return;
 		if (got != sizeof(p) || p.magic != htonl(PROBE_MAGIC) ||
 		    ntohl(p.net) >= NETS || ntohl(p.flow) >= FLOWS ||
-		    ntohl(p.seq) >= MAX_SEQ)
+		    ntohl(p.seq) >= MAX_SEQ) {
+			damaged++;
 			continue;
+		}
 		n = &nets[ntohl(p.net)];
 		if (ntohl(p.run) != n->run)
 			continue;
@@ -293,8 +298,18 @@ static void begin(struct net *n, uint32_t run)
 	memset(n, 0, sizeof(*n));
 	n->run = run;
 	n->dropped = dropped();
+	n->damaged = damaged;
 	for (i = 0; i < FLOWS; i++)
 		n->flows[i].highest = -1;
+}
+
+static uint32_t lowest_missing(const struct flow *f)
+{
+	uint32_t seq = 0;
+
+	while (seq < MAX_SEQ && f->seen[seq / 8] & 1 << seq % 8)
+		seq++;
+	return seq;
 }
 
 static void answer(void)
@@ -304,7 +319,7 @@ static void answer(void)
 	socklen_t len = sizeof(from);
 	struct counts *c;
 	struct net *n;
-	int i, k;
+	int i;
 
 	if (recvfrom(control_fd, &r.head, sizeof(r.head), MSG_DONTWAIT,
 		     (struct sockaddr *)&from, &len) != sizeof(r.head) ||
@@ -316,14 +331,15 @@ static void answer(void)
 	r.head.run = htonl(n->run);
 	r.dropped = htonl(dropped() - n->dropped);
 	r.queued = htonl(n->queued);
+	r.damaged = htonl(damaged - n->damaged);
 	for (i = 0; i < FLOWS; i++) {
 		c = &n->flows[i].counts;
 		r.flows[i].received = htonl(c->received);
 		r.flows[i].duplicated = htonl(c->duplicated);
 		r.flows[i].reordered = htonl(c->reordered);
 		r.flows[i].ended = htonl(c->ended);
-		for (k = 0; k < LATE; k++)
-			r.flows[i].late[k] = htonl(c->late[k]);
+		r.flows[i].latest = htonl(c->latest);
+		r.flows[i].missing = htonl(lowest_missing(&n->flows[i]));
 	}
 	sendto(control_fd, &r, sizeof(r), 0, (struct sockaddr *)&from, len);
 }

@@ -177,11 +177,11 @@ class Rows:
                      f" in the guest {r['guest']['queued'] >> 10} KiB waited,"
                      f" {r['guest']['dropped']} dropped")
             print(f"# {text}")
-            for flow, (sent, *bad, late) in enumerate(r["flows"]):
+            for flow, (sent, *bad, latest, missing) in enumerate(r["flows"]):
                 if r["reported"] and any(bad):
-                    print(f"#   flow {flow}: {sent} sent, {bad[0]} lost, "
-                          f"{bad[1]} twice, {bad[2]} late {late}; "
-                          f"held: {self.held[n].get(flow)}")
+                    print(f"#   flow {flow}: {sent} sent, {bad[0]} lost, from "
+                          f"{missing}, {bad[1]} twice, {bad[2]} late, up to "
+                          f"{latest}; held: {self.held[n].get(flow)}")
 
     def verdict(self, name, net, complaints):
         self.case += 1
@@ -259,6 +259,8 @@ def whole(n, r):
         for what in ("lost", "duplicated", "reordered"):
             if r[kind][what]:
                 bad.append(f"{kind}: {r[kind][what]} {what}")
+    if r["guest"]["damaged"]:
+        bad.append(f"{r['guest']['damaged']} frames came damaged")
     if not r["stream"]["intact"]:
         bad.append("the stream is not intact")
     for what in ("echo", "ping"):
@@ -294,20 +296,21 @@ def whole_but_in_the_guest(rows):
     """
     here, there = rows.qemu.host, other(rows.qemu.host)
 
-    def in_the_guest(n, flow, late):
+    def in_the_guest(n, flow, latest):
         first, queue = rows.held[n].get(flow, (0, None))
         then = rows.queues.get((there, n, flow))
-        return late < first and NETS[n]["queues"] > 1 and queue != then
+        return latest < first and NETS[n]["queues"] > 1 and queue != then
 
     def judge(n, r):
         bad = [w for w in whole(n, r) if "reordered" not in w]
         overtaken = 0
-        for flow, (_, _, _, count, late) in enumerate(r["flows"]):
-            said = [s for s in late if in_the_guest(n, flow, s)]
-            overtaken += len(said)
-            if len(said) != count:
-                bad.append(f"flow {flow}: {count} reordered: {late}; held "
-                           f"from (number, queue) {rows.held[n].get(flow)}")
+        for flow, (_, _, _, count, latest, _) in enumerate(r["flows"]):
+            if count and in_the_guest(n, flow, latest):
+                overtaken += count
+            elif count:
+                bad.append(f"flow {flow}: {count} reordered, up to {latest}; "
+                           f"held from (number, queue) "
+                           f"{rows.held[n].get(flow)}")
         if overtaken:
             rows.say(f"{NETS[n]['name']}: {overtaken} that were with the guest"
                      f" when it left {here} were overtaken there")
@@ -354,6 +357,8 @@ def ordinary(rows, hold, relay=True, extra=(), stopped=STOPPED):
         q.command("cont")
     q.wait("RESUME")
     rows.say(f"it runs on {q.host}")
+    at = rows.traffic.wait(1)
+    rows.say(f"{at} frames were sent")
     after = rows.traffic.wait(AFTER)
     rows.stopped_frames = [b - a for a, b in zip(before, after)]
     rows.arrived(q, hold)

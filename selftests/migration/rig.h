@@ -18,8 +18,6 @@
 #define MULTICAST_FLOW	(UNICAST_FLOWS + 1)
 #define FLOWS		(UNICAST_FLOWS + 2)
 #define MAX_SEQ		32768
-/* Numbers that are told of those that came late. */
-#define LATE		4
 /* Of sockets for frames: nobody may be so slow that it overflows. */
 #define RECEIVE_BUFFER	(16 << 20)
 
@@ -84,14 +82,16 @@ struct control {
  * @duplicated: arrivals of a number that had arrived
  * @reordered: first arrivals with a number below the highest so far
  * @ended: the end of the flow has arrived
- * @late: the first of the numbers that are counted in @reordered
+ * @latest: the highest of the numbers that are counted in @reordered
+ * @missing: the lowest number that has not arrived
  */
 struct counts {
 	uint32_t received;
 	uint32_t duplicated;
 	uint32_t reordered;
 	uint32_t ended;
-	uint32_t late[LATE];
+	uint32_t latest;
+	uint32_t missing;
 };
 
 /**
@@ -100,12 +100,14 @@ struct counts {
  * @dropped: what the guest's own sockets and cards have dropped in this run, of
  *	all networks: nothing can be said of loss if there is any
  * @queued: the most bytes of memory that probes waited in
+ * @damaged: frames that came to the probes' port and are none
  * @flows: what was counted
  */
 struct report {
 	struct control head;
 	uint32_t dropped;
 	uint32_t queued;
+	uint32_t damaged;
 	struct counts flows[FLOWS];
 };
 
