@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A guest migrates between two hosts, over and over, under traffic.
 
-    migration.py [pair] [ROW...]
+    migration.py [pair|crossed] [ROW...]
 
 Runs in the VM, prints KTAP: for each row a case for each of the guest's
 network cards. One boot of the guest serves all rows. What was counted goes to
-/run/out/migration.json. With "pair", host B is in another VM.
+/run/out/migration.json. With "pair", host B is in another VM; with "crossed",
+vhost-net is at the card with one queue.
 """
 
 import json
@@ -569,6 +570,9 @@ def main():
     if wanted[:1] == ["pair"]:
         REMOTE["hostB"] = ("./remote.py",)
         wanted = wanted[1:] or PAIR_ROWS
+    elif wanted[:1] == ["crossed"]:
+        rig.cross()
+        wanted = wanted[1:]
     wanted = wanted or list(ROWS)
     print("KTAP version 1")
     print(f"1..{len(wanted) * len(NETS)}", flush=True)

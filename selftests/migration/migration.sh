@@ -6,6 +6,8 @@
 #   migration.sh [ROW…]      see migration.py; all of them if none is named
 #   migration.sh pair NEAR FAR [ROW…]
 #                            in two VMs with kernels of these series
+#   migration.sh crossed [ROW…]
+#                            in one, vhost-net being at the other card
 #   migration.sh states [quick|long] [CASE…]
 #                            QEMUs without a guest, see states.py
 #
@@ -26,7 +28,9 @@ if [ "${1:-}" = states ]; then
 		--module "$BUILD/kmod-6.1/tapmig.ko" --payload "$out/payload" \
 		--out "$out/states" --timeout 1500 -- ./in-vm.sh ./states.py "${@:2}"
 fi
-state=$out/guest-$(cat "$out/payload/guest-vmlinuz" "$out/initrd" \
+cards=
+[ "${1:-}" != crossed ] || cards=-crossed
+state=$out/guest$cards-$(cat "$out/payload/guest-vmlinuz" "$out/initrd" \
 	"$out/payload/qemu/qemu-system-x86_64" "$here/rig.py" |
 	sha256sum | cut -c1-16)
 save=()

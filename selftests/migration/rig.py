@@ -23,16 +23,30 @@ HOLD_WAIT = 60000
 # A multi-queue card with vhost-net, and one that QEMU serves by itself.
 NETS = (
     {"queues": 4, "vhost": True, "mac": "02:00:00:00:01:02",
-     "client": "02:00:00:00:01:01", "net": "192.0.2",
-     "name": "vhost=on queues=4"},
+     "client": "02:00:00:00:01:01", "net": "192.0.2"},
     {"queues": 1, "vhost": False, "mac": "02:00:00:00:02:02",
-     "client": "02:00:00:00:02:01", "net": "198.51.100",
-     "name": "vhost=off queues=1"},
+     "client": "02:00:00:00:02:01", "net": "198.51.100"},
 )
 KINDS = ("unicast", "broadcast", "multicast")
 # Of struct probe, see rig.h.
 PROBE_MAGIC = bytes.fromhex("7a9d3e02")
 PROBE_END = 2
+
+
+def name_cards():
+    for net in NETS:
+        vhost = "on" if net["vhost"] else "off"
+        net["name"] = f"vhost={vhost} queues={net['queues']}"
+
+
+def cross():
+    """The other card is the one with vhost-net."""
+    for net in NETS:
+        net["vhost"] = not net["vhost"]
+    name_cards()
+
+
+name_cards()
 
 
 def bridge(netns, name):

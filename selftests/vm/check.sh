@@ -191,6 +191,30 @@ group_long()
 		states long
 	stream migration-pair-back \
 		"$TOP_DIR/selftests/migration/migration.sh" pair 7.3 6.1
+	stream migration-crossed "$TOP_DIR/selftests/migration/migration.sh" \
+		crossed
+	stream qemu-each one_case each_patch_builds "$VM_DIR/qemu.sh" --each
+	newer_qemu
+}
+
+not_there()
+{
+	echo "it is not to be had any more"
+	return 4
+}
+
+# Its source is not there for ever.
+newer_qemu()
+{
+	export QEMU_RELEASE=sid QEMU_VERSION=10.2
+
+	if [ -n "$("$VM_DIR/qemu.sh" --versions)" ]; then
+		stream migration-10.2 \
+			"$TOP_DIR/selftests/migration/migration.sh"
+	else
+		stream migration-10.2 one_case source_of_qemu_$QEMU_VERSION not_there
+	fi
+	unset QEMU_RELEASE QEMU_VERSION
 }
 
 # debug_vm LIST: a kernel that looks for errors, ten times slower. One report

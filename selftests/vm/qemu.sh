@@ -10,10 +10,12 @@
 #   qemu.sh --stock         without them
 #   qemu.sh --each          build after each patch, then run the tests that
 #                           the series adds; prints a log; takes long
+#   qemu.sh --versions      those whose source can be had, the newest first
 #   qemu.sh --source DIR    only unpack into DIR: with the distribution's
 #                           patches, without ours
 #
 # QEMU_RELEASE (trixie): release of the distribution to take the source from.
+# QEMU_VERSION: what its version begins with, else the newest that can be had.
 # For another version than that of trixie, patches of qemu-patches/VERSION/ are
 # taken in place of those with the same number.
 
@@ -23,6 +25,7 @@ shopt -s inherit_errexit
 . "$(dirname "${BASH_SOURCE[0]}")/apt.sh"
 
 RELEASE=${QEMU_RELEASE:-trixie}
+WANTED=${QEMU_VERSION:-}
 PATCHES=$TOP_DIR/qemu-patches
 JOBS=${TAPMIG_JOBS:-$(nproc)}
 
@@ -35,6 +38,9 @@ CONFIG_VIRTIO_NET=y
 CONFIG_E1000_PCI=y
 CONFIG_SERIAL_ISA=y
 CONFIG_TEST_DEVICES=y'
+# 10.2 does not link without them.
+[ "$RELEASE" = trixie ] ||
+	DEVICES+=$'\nCONFIG_PXB=y\nCONFIG_CXL=y\nCONFIG_CXL_MEM_DEVICE=y'
 
 CONFIGURE=(
 	--target-list=x86_64-softmmu --without-default-features
@@ -82,7 +88,11 @@ source_lists()
 source_versions()
 {
 	apt_do "$RELEASE-src" apt-cache showsrc qemu |
-		awk '$1 == "Version:" { print $2 }' | sort -rV
+		awk -v wanted="$WANTED" '$1 == "Version:" {
+			n = $2
+			sub(/^[0-9]+:/, "", n)
+			if (index(n, wanted) == 1) print $2
+		}' | sort -rV
 }
 
 fill_tarballs()
@@ -112,7 +122,7 @@ tarballs()
 		fi
 	done
 	[ ! -e "$APT/source.log" ] || tail -n 15 "$APT/source.log" >&2
-	die "no source package qemu of $RELEASE to be had"
+	die "no source package qemu $WANTED of $RELEASE to be had"
 }
 
 # unpack_source TARBALLS DIR: without firmware and what is not built.
@@ -296,7 +306,11 @@ if [ "${BASH_SOURCE[0]}" = "$0" ]; then
 			"$(declare -f unpack_source configure_source \
 				install_result fill_qemu fill_each)")" \
 			"${what#--}" "$(find "$PATCHES" -name '*.patch' -print0 |
-				sort -z | xargs -0 cat | sha256sum)"
+				sort -z | xargs -0 cat | sha256sum)$WANTED"
+		;;
+	--versions)
+		source_lists
+		source_versions
 		;;
 	--source)
 		source_lists
