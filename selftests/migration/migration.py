@@ -184,6 +184,15 @@ class Rows:
                           f"{missing}, {bad[1]} twice, {bad[2]} late, up to "
                           f"{latest}; held: {self.held[n].get(flow)}")
 
+    def say_drops(self, before):
+        """What the network has lost before a TAP is nobody's loss there.
+
+        It drops announcements where nobody wants them, too.
+        """
+        for where, n in rig.network_drops().items():
+            if n != before.get(where, 0):
+                print(f"#   {where}: {n - before.get(where, 0)} dropped")
+
     def verdict(self, name, net, complaints):
         self.case += 1
         text = f"{self.case} {name}, {NETS[net]['name']}"
@@ -209,6 +218,7 @@ class Rows:
                 name += f", {hosts.kernel(self.qemu.host)} to " \
                     f"{hosts.kernel(other(self.qemu.host))}"
             self.say(f"{name}: the guest is on {self.qemu.host}")
+            drops = rig.network_drops()
             self.traffic.begin()
             self.traffic.wait(BEFORE)
             failure = None
@@ -220,6 +230,8 @@ class Rows:
             self.say("all has arrived")
             self.results[name] = results
             self.counts(name, results)
+            if any(total(r, "lost") for r in results):
+                self.say_drops(drops)
             for n, r in enumerate(results):
                 complaints[n] += dropped_by_rig(r) + self.judge(n, r)
             if failure:

@@ -112,6 +112,27 @@ def topology():
         host_bridges(host)
 
 
+def network_drops():
+    """What each card and each machine has dropped so far, as they count it."""
+    drops = {}
+    namespaces = [(name, ("-n", name)) for name in ("client", "switch", *HOSTS)]
+    if REMOTE:
+        namespaces += [("hostA", ()), *((host, ()) for host in REMOTE)]
+    for host, option in namespaces:
+        for link in json.loads(run(*on_host(host, "ip", *option, "-s", "-j",
+                                            "link"))):
+            for way, stats in link.get("stats64", {}).items():
+                where = f"{host}{'' if option else ' (machine)'} " \
+                    f"{link['ifname']} {way}"
+                drops[where] = stats["dropped"] + stats["errors"]
+    for host in ("client", *REMOTE):
+        table = run(*on_host(host, "cat", "/proc/net/softnet_stat")).decode()
+        drops[f"backlog of {host} (machine)"] = sum(
+            int(line.split()[column], 16)
+            for line in table.splitlines() for column in (1, 10))
+    return drops
+
+
 class Client:
     """The traffic of one network."""
 
