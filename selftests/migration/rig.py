@@ -56,10 +56,18 @@ def bridge(netns, name):
 
 
 def host_bridges(host):
-    """The bridges of a host, with its TAPs; the uplinks are there."""
+    """The bridges of a host, with its TAPs; the uplinks are there.
+
+    The switch can pass on an announcement of the guest while another processor
+    still has a frame for its old host. The bridge there, had it learned from the
+    announcement that the guest is elsewhere, would drop that frame before it
+    comes to the TAP.
+    """
     for n, net in enumerate(NETS):
         bridge(host, f"br{n}")
         ip(host, "link", "set", f"uplink{n}", "master", f"br{n}", "up")
+        ip(host, "link", "set", f"uplink{n}", "type", "bridge_slave",
+           "learning", "off")
         queues = ["multi_queue"] if net["queues"] > 1 else []
         ip(host, "tuntap", "add", f"tap{n}", "mode", "tap", "vnet_hdr",
            *queues)
