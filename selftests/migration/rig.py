@@ -229,11 +229,10 @@ class Guest:
             card += f",addr={4 + n},romfile="
             if net["queues"] > 1:
                 card += f",mq=on,vectors={2 * net['queues'] + 2}"
-            if REMOTE:
-                # A guest that starts on a newer kernel is not to get what an
-                # older one cannot do: QEMU would refuse it there.
-                card += ",host_uso=off,guest_uso4=off,guest_uso6=off"
-                card += ",queue_reset=off"
+            # A guest that starts on a newer kernel is not to get what an older
+            # one cannot do: QEMU would refuse it there.
+            card += ",host_uso=off,guest_uso4=off,guest_uso6=off"
+            card += ",queue_reset=off"
             a += ["-netdev", dev, "-device", card]
         return [*a, *extra]
 
