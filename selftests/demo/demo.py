@@ -48,7 +48,7 @@ class Demo(migration.Rows):
         pass
 
     def verdict(self, name, net, complaints):
-        self.complaints += [f"{name}, {NETS[net]['name']}: {c}"
+        self.complaints += [f"{name}, {rig.card_name(NETS[net])}: {c}"
                             for c in complaints]
 
     def arrived(self, q, hold):
@@ -75,12 +75,12 @@ def half(demo, name, hold):
             for what in ("sent", "delivered", *COUNTS)}
     said["longest_gap_ms"] = max(n["longest_gap_ms"] for n in networks)
     said["downtime_ms"] = demo.downtimes[hold]
-    said["networks"] = {net["name"]: n for net, n in zip(NETS, networks)}
+    said["networks"] = {rig.card_name(net): n for net, n in zip(NETS, networks)}
     return said
 
 
 def print_table(halves):
-    names = [net["name"] for net in NETS]
+    names = [rig.card_name(net) for net in NETS]
     print(f"\n  {'':21}" + "".join(f" {n:>22}" for n in names))
     print(f"  {'':21}" +
           "".join(f" {'stock':>11} {'tapmig':>10}" for _ in names))

@@ -165,7 +165,7 @@ class Rows:
 
     def counts(self, name, results):
         for n, (net, r) in enumerate(zip(NETS, results)):
-            text = f"{name}, {net['name']}:"
+            text = f"{name}, {rig.card_name(net)}:"
             for kind in KINDS:
                 c = r[kind]
                 text += (f" {kind} {c['sent']} sent {c['lost']} lost "
@@ -195,7 +195,7 @@ class Rows:
 
     def verdict(self, name, net, complaints):
         self.case += 1
-        text = f"{self.case} {name}, {NETS[net]['name']}"
+        text = f"{self.case} {name}, {rig.card_name(NETS[net])}"
         for c in complaints:
             print(f"# {c}")
         if complaints:
@@ -325,8 +325,8 @@ def whole_but_in_the_guest(rows):
                            f"held from (number, queue) "
                            f"{rows.held[n].get(flow)}")
         if overtaken:
-            rows.say(f"{NETS[n]['name']}: {overtaken} that were with the guest"
-                     f" when it left {here} were overtaken there")
+            rows.say(f"{rig.card_name(NETS[n])}: {overtaken} that were with "
+                     f"the guest when it left {here} were overtaken there")
         return bad
     return judge
 
@@ -344,7 +344,8 @@ def all_queues(rows, host):
         queues, rows.held[n] = rig.held(host, n)
         for flow, (_, queue) in rows.held[n].items():
             rows.queues[host, n, flow] = queue
-        rows.say(f"{net['name']}: frames are held at queues {sorted(queues)}")
+        rows.say(f"{rig.card_name(net)}: frames are held at queues "
+                 f"{sorted(queues)}")
         if queues != set(range(net["queues"])):
             complaints[n].append(f"only queues {sorted(queues)} hold frames")
     return complaints

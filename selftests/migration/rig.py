@@ -33,20 +33,15 @@ PROBE_MAGIC = bytes.fromhex("7a9d3e02")
 PROBE_END = 2
 
 
-def name_cards():
-    for net in NETS:
-        vhost = "on" if net["vhost"] else "off"
-        net["name"] = f"vhost={vhost} queues={net['queues']}"
+def card_name(net):
+    """What the card of a network is called in what is printed."""
+    return f"vhost={'on' if net['vhost'] else 'off'} queues={net['queues']}"
 
 
 def cross():
     """The other card is the one with vhost-net."""
     for net in NETS:
         net["vhost"] = not net["vhost"]
-    name_cards()
-
-
-name_cards()
 
 
 def bridge(netns, name):
@@ -59,8 +54,8 @@ def host_bridges(host):
     """The bridges of a host, with its TAPs; the uplinks are there.
 
     The switch can pass on an announcement of the guest while another processor
-    still has a frame for its old host. The bridge there, had it learned from the
-    announcement that the guest is elsewhere, would drop that frame before it
+    still has a frame for its old host. The bridge there, had it learned from
+    the announcement that the guest is elsewhere, would drop that frame before it
     comes to the TAP.
     """
     for n, net in enumerate(NETS):
