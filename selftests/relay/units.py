@@ -10,13 +10,13 @@ import shutil
 import subprocess
 
 from cases import case, row, whole
-from faults import STOPPED
+from faults import PKI, STOPPED
 from rig import HERE, Failure, Move, expect, run, wait_for
 
 SYSTEMD = "/usr/lib/systemd/systemd"
 INSTALLED = os.path.join(HERE, "installed")
 CONF = "/etc/tapmig/relay"
-PKI = "/etc/pki/tapmig"
+CREDS = "/etc/pki/tapmig"
 ADDRESS = "tcp:127.0.0.1:4977"
 LISTEN = "tapmig-relay@listen.service"
 CONNECT = "tapmig-relay@connect.service"
@@ -37,7 +37,7 @@ class Services:
 
     def __init__(self, log):
         shutil.copytree(INSTALLED, "/", dirs_exist_ok=True, symlinks=True)
-        shutil.copytree(os.path.join(HERE, "pki"), PKI, dirs_exist_ok=True)
+        shutil.copytree(PKI, CREDS, dirs_exist_ok=True)
         write("/etc/machine-id", "7461706d6967746170646d6967746170\n")
         for name in MASKED:
             path = os.path.join("/etc/systemd/system", name)
@@ -97,8 +97,8 @@ class Services:
 
 @case
 def service_units_move_all_and_come_back():
-    listen = f"{ADDRESS} --netns hostB --tls-creds {PKI}"
-    connect = f"{ADDRESS} --netns hostA --tls-creds {PKI} --linger 500"
+    listen = f"{ADDRESS} --netns hostB --tls-creds {CREDS}"
+    connect = f"{ADDRESS} --netns hostA --tls-creds {CREDS} --linger 500"
     write(f"{CONF}/listen.conf", f'RELAY_ARGS="--listen {listen}"\n')
     write(f"{CONF}/connect.conf", f'RELAY_ARGS="--connect {connect}"\n')
     with Move() as m:

@@ -206,15 +206,12 @@ not_there()
 # Its source is not there for ever.
 newer_qemu()
 {
-	export QEMU_RELEASE=sid QEMU_VERSION=10.2
+	local -x QEMU_RELEASE=sid QEMU_VERSION=10.2
+	local run=("$TOP_DIR/selftests/migration/migration.sh")
 
-	if [ -n "$("$VM_DIR/qemu.sh" --versions)" ]; then
-		stream migration-10.2 \
-			"$TOP_DIR/selftests/migration/migration.sh"
-	else
-		stream migration-10.2 one_case source_of_qemu_$QEMU_VERSION not_there
-	fi
-	unset QEMU_RELEASE QEMU_VERSION
+	[ -n "$("$VM_DIR/qemu.sh" --versions)" ] ||
+		run=(one_case "source_of_qemu_$QEMU_VERSION" not_there)
+	stream "migration-$QEMU_VERSION" "${run[@]}"
 }
 
 # debug_vm LIST: a kernel that looks for errors, ten times slower. One report
