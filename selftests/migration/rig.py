@@ -55,8 +55,8 @@ def host_bridges(host):
 
     The switch can pass on an announcement of the guest while another processor
     still has a frame for its old host. The bridge there, had it learned from
-    the announcement that the guest is elsewhere, would drop that frame before it
-    comes to the TAP.
+    the announcement that the guest is elsewhere, would drop that frame before
+    it comes to the TAP.
     """
     for n, net in enumerate(NETS):
         bridge(host, f"br{n}")
