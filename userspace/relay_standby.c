@@ -297,6 +297,10 @@ static void cancel(struct channel *ch)
 		    relay_hold_request(rh, TAPMIG_CMD_HOLD_FREEZE))
 			relay_tell(ch->conn->relay, "%s: %s",
 				   relay_hold_name(rh), rh->ns->nl.error);
+		/* Nobody owns it: a discard is its end. */
+		if (rh->h.flags & TAPMIG_HOLD_FLAGS_PINNED)
+			err("%s: has ended, as the migration was cancelled: freeze it anew for another one",
+			    relay_hold_name(rh));
 	} else if (is_started(rh)) {
 		err("%s: the source's guest goes on, while this one has started",
 		    relay_hold_name(rh));

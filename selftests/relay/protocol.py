@@ -554,6 +554,34 @@ def cancelled_import_is_freed_and_can_begin_again():
 
 
 @case
+def a_pinned_standby_ends_when_cancelled_and_that_is_said():
+    with Target() as t:
+        peer = t.peer()
+        ready(peer)
+        t.b.ask("close")
+        peer.until("WITHDRAW")
+        run(*in_netns("hostA", TAPMIG, "freeze", "dev", "tap1", "role",
+                      "standby", "label", D_LABEL))
+        peer.until("OFFER", where=lambda v: v[9] == D_LABEL.encode() and
+                   v[3] == FROZEN)
+        pair_as_source(peer)
+        begin(peer)
+        peer.send(packet(0, FIRST, FRAME))
+        peer.until("ACK")
+        peer.send(message("END", 0, 2))
+        peer.until("ENDED")
+        t.relay.wait_said("freeze it anew")
+        expect(not holds("hostA", "label", D_LABEL), "it is still there")
+        # One that is frozen anew is taken.
+        run(*in_netns("hostA", TAPMIG, "freeze", "dev", "tap1", "role",
+                      "standby", "label", D_LABEL))
+        peer.until("OFFER", where=lambda v: v[9] == D_LABEL.encode() and
+                   v[3] == FROZEN)
+        pair_as_source(peer, channel=1)
+        peer.close()
+
+
+@case
 def unpaired_can_be_paired_again():
     with Target() as t:
         peer = t.peer()
