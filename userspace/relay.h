@@ -142,6 +142,7 @@ struct relay_counts {
  * @sent_frozen_ns: freeze of the source that this is about
  * @acked: number up to which that standby has all
  * @odd: packets with numbers below the first ordinary one were sent
+ * @dropped_before: by the freezes before this one
  * @moved_ns: freeze of the source that is over: moved, or given back
  * @counted: highest number that is in @counts
  * @counts: for the summary
@@ -167,6 +168,7 @@ struct relay_hold {
 	uint64_t sent_frozen_ns;
 	uint64_t acked;
 	bool odd;
+	uint64_t dropped_before;
 	uint64_t moved_ns;
 	uint64_t counted;
 	struct relay_counts counts;

@@ -160,6 +160,8 @@ static void update(struct relay_hold *rh, const struct hold *h)
 	char ifname[IFNAMSIZ];
 
 	memcpy(ifname, rh->h.ifname, sizeof(ifname));
+	if (h->frozen_ns != rh->h.frozen_ns)
+		rh->dropped_before = rh->h.dropped;
 	rh->h = *h;
 	if (!*rh->h.ifname)
 		memcpy(rh->h.ifname, ifname, sizeof(ifname));
@@ -187,7 +189,7 @@ static int take(struct relay *r, struct relay_ns *ns, const struct hold *h)
 		}
 		rh->ns = ns;
 		rh->handle = ++r->last_handle;
-		rh->h = *h;
+		update(rh, h);
 		rh->seen = true;
 		TAILQ_INSERT_TAIL(&r->holds, rh, link);
 		relay_hold_appeared(r, rh);

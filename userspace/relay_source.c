@@ -50,7 +50,7 @@ static void over(struct channel *ch, enum relay_end result)
 	struct relay *r = ch->conn->relay;
 
 	rh->moved_ns = rh->sent_frozen_ns;
-	rh->counts.dropped = rh->h.dropped;
+	rh->counts.dropped = rh->h.dropped - rh->dropped_before;
 	relay_summary(r, rh, result);
 }
 

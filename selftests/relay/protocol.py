@@ -582,6 +582,32 @@ def a_pinned_standby_ends_when_cancelled_and_that_is_said():
 
 
 @case
+def the_summary_has_what_this_freeze_has_dropped():
+    with Target() as t:
+        peer = t.peer()
+        channel = pair_as_standby(peer)
+        peer.until("PACKET")
+        t.a.ask("set", f"max_packets={t.held}")
+        t.m.sender.frames(20)
+        t.m.sender.ask("pause")
+        t.a.ask("thaw")
+        t.a.ask("run")
+        expect(peer.until("END") == (channel, 2), "END")
+        dropped = t.a.info()["dropped"]
+        peer.send(message("ENDED", channel, *[0] * 9))
+        t.a.ask("wait-got", t.held)
+        t.a.ask("stop")
+        t.a.ask("freeze")
+        peer.until("BEGIN")
+        t.a.ask("discard")
+        expect(peer.until("END")[0] == channel, "END")
+        peer.send(message("ENDED", channel, *[0] * 9))
+        done = [d["dropped"] for d in t.relay.wait_done(2)]
+        expect(dropped and done == [dropped, 0], f"{dropped}: {done}")
+        peer.close()
+
+
+@case
 def unpaired_can_be_paired_again():
     with Target() as t:
         peer = t.peer()
