@@ -237,8 +237,21 @@ static int follow_cb(const struct nlmsghdr *nlh, void *arg)
 	return 0;
 }
 
+/* The hold as it is now, when an event may have been lost. */
+static int look(struct export *x, struct nl *nl)
+{
+	struct nlmsghdr *nlh = nl_request(nl, TAPMIG_CMD_HOLD_GET);
+	int ret;
+
+	mnl_attr_put_u32(nlh, TAPMIG_A_HOLD_ID, x->hold.id);
+	ret = nl_do_quiet(nl, "export", follow_cb, x, ENOENT);
+	if (ret == -ENOENT)
+		x->ended = true;
+	return ret == -ENOENT ? 0 : ret;
+}
+
 /* Until there is something new; events are read, never polled for. */
-static int wait_more(struct export *x, struct nl *events)
+static int wait_more(struct export *x, struct nl *nl, struct nl *events)
 {
 	uint64_t seen = x->hold.highest_seq;
 	int ret;
@@ -250,8 +263,8 @@ static int wait_more(struct export *x, struct nl *events)
 		if (ret)
 			return ret;
 		ret = nl_events_read(events, follow_cb, x);
-		if (ret == -ENOBUFS)
-			return 0;	/* The next pass sees what there is. */
+		if (ret == -ENOBUFS)	/* The next pass sees what there is. */
+			return look(x, nl);
 		if (ret && ret != -EINTR)
 			return ret;
 		if (x->hold.highest_seq != seen ||
@@ -272,7 +285,7 @@ static int run(struct export *x, struct nl *nl, struct nl *events)
 		ret = pass(x, nl);
 		if (ret || !x->follow || x->ended || dead || stopped)
 			return ret;
-		ret = wait_more(x, events);
+		ret = wait_more(x, nl, events);
 		if (ret || x->ended || stopped)
 			return ret;
 	}

@@ -478,9 +478,9 @@ static int done_cb(const struct nlmsghdr *nlh, void *arg)
 	struct hold h;
 
 	hold_parse(nlh, &h);
-	if (h.id == d->id)
-		d->done = h.state != TAPMIG_STATE_FROZEN &&
-			  h.state != TAPMIG_STATE_THAWING;
+	if (h.id == d->id && h.state != TAPMIG_STATE_FROZEN &&
+	    h.state != TAPMIG_STATE_THAWING)
+		d->done = true;
 	return 0;
 }
 

@@ -15,6 +15,10 @@
 
 /* Newer than the headers of the oldest system this builds on. */
 #define ATTR_MISS_TYPE	5
+/* Bytes of events that wait to be read, as SO_RCVBUFFORCE takes them. */
+#define EVENTS_ROOM	(256 * 1024)
+/* Read at once, before other things have their turn. */
+#define EVENTS_TURN	64
 
 static const char *const transfer_attr_names[] = {
 	[TAPMIG_A_TRANSFER_HOLD_ID] = "hold-id",
@@ -421,8 +425,10 @@ int nl_fd(const struct nl *nl)
 
 int nl_events_join(struct nl *nl)
 {
-	int ret;
+	int room = EVENTS_ROOM, ret;
 
+	/* It takes a privilege; without it there is the usual room. */
+	setsockopt(nl_fd(nl), SOL_SOCKET, SO_RCVBUFFORCE, &room, sizeof(room));
 	if (!mnl_socket_setsockopt(nl->mnl, NETLINK_ADD_MEMBERSHIP, &nl->group,
 				   sizeof(nl->group)))
 		return 0;
@@ -431,20 +437,22 @@ int nl_events_join(struct nl *nl)
 	return ret;
 }
 
-int nl_events_read(struct nl *nl, nl_cb cb, void *arg)
+/*
+ * The kernel says once that the socket was full, and from then on drops what
+ * comes, without a word, until all that was queued has been read.
+ */
+static void drain(struct nl *nl)
+{
+	while (recv(nl_fd(nl), nl->buf, NL_BUFFER_SIZE, MSG_DONTWAIT) >= 0 ||
+	       errno == ENOBUFS || errno == EINTR)
+		;
+}
+
+static int event(struct nl *nl, size_t n, nl_cb cb, void *arg)
 {
 	const struct nlmsghdr *nlh = (const struct nlmsghdr *)nl->buf;
 	int len, ret;
-	ssize_t n;
 
-	n = mnl_socket_recvfrom(nl->mnl, nl->buf, NL_BUFFER_SIZE);
-	if (n < 0) {
-		ret = -errno;
-		if (ret != -ENOBUFS && ret != -EINTR)
-			err("events of the tapmig module: %s",
-			    strerror(errno));
-		return ret;
-	}
 	for (len = n; mnl_nlmsg_ok(nlh, len);
 	     nlh = mnl_nlmsg_next(nlh, &len)) {
 		if (nlh->nlmsg_type != nl->family ||
@@ -455,6 +463,31 @@ int nl_events_read(struct nl *nl, nl_cb cb, void *arg)
 			return ret;
 	}
 	return 0;
+}
+
+int nl_events_read(struct nl *nl, nl_cb cb, void *arg)
+{
+	unsigned int i;
+	ssize_t n;
+	int ret;
+
+	for (i = 0; i < EVENTS_TURN; i++) {
+		n = recv(nl_fd(nl), nl->buf, NL_BUFFER_SIZE,
+			 i ? MSG_DONTWAIT : 0);
+		if (n < 0)
+			break;
+		ret = event(nl, n, cb, arg);
+		if (ret)
+			return ret;
+	}
+	if (i == EVENTS_TURN || (i && (errno == EAGAIN || errno == EINTR)))
+		return 0;
+	ret = -errno;
+	if (ret == -ENOBUFS)
+		drain(nl);
+	else if (ret != -EINTR)
+		err("events of the tapmig module: %s", strerror(errno));
+	return ret;
 }
 
 int nl_parse(const struct nlmsghdr *nlh, const struct nlattr **tb,

@@ -160,7 +160,11 @@ int nl_dump_step(struct nl *nl, const char *what, nl_cb cb, void *arg);
 /* Another socket to the family that nl is one to, in this namespace. */
 int nl_open_like(struct nl *nl, const struct nl *like);
 int nl_events_join(struct nl *nl);
-/* One message; -ENOBUFS: events were lost; -EINTR. Prints other errors. */
+/*
+ * Waits for one, and takes what has come with it. -ENOBUFS: events were lost,
+ * and what was queued was left out: look at the holds now, later events come.
+ * -EINTR. Prints other errors.
+ */
 int nl_events_read(struct nl *nl, nl_cb cb, void *arg);
 int nl_fd(const struct nl *nl);
 uint8_t nl_cmd(const struct nlmsghdr *nlh);
