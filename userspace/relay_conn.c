@@ -551,8 +551,13 @@ void conn_timer(struct conn *c, int64_t now, int64_t *next)
 				*next = c->deadline;
 			return;
 		}
-		if (c->state == CONN_OPEN)
+		if (c->state == CONN_OPEN) {
+			/* It has a moment to hear why. */
 			conn_blame(c, "it did not say HELLO in time");
+			if (c->deadline < *next)
+				*next = c->deadline;
+			return;
+		}
 		if (c->state != CONN_CLOSING)
 			err("%s: no answer in time", c->name);
 		conn_kill(c);

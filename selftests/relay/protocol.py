@@ -1054,13 +1054,13 @@ def segments_in_the_wrong_order_are_refused():
 @case
 def half_a_hello_and_silence():
     t = target()
-    nothing = t.peer(hello=False)
-    half = t.peer(hello=False)
+    nothing = t.peer(hello=False, ping=False)
+    half = t.peer(hello=False, ping=False)
     half.send(section(), message("HELLO", 1, 0, bytes(16))[:20])
     mute = t.peer(ping=False)
     start = time.monotonic()
-    for who in (nothing, half, mute):
-        who.end(30)
+    reasons = [who.end(30) for who in (nothing, half, mute)]
+    expect(all("HELLO" in r for r in reasons[:2]), f"{reasons}")
     expect(time.monotonic() - start > 5, "it did not wait")
     expect(t.relay.alive() and t.state() == t.before, f"{t.state()}")
     for who in (nothing, half, mute):
