@@ -794,10 +794,9 @@ static void connect_tcp(struct relay *r)
 	const struct resolved *found = &r->resolver.found;
 	const struct resolved_address *to;
 	const struct sockaddr *sa;
-	unsigned int i, turn;
 	char name[128];
-	struct conn *c;
-	int fd;
+	unsigned int i;
+	int fd, error;
 
 	if (found->error) {
 		complain(r, r->addr.text, gai_strerror(found->error));
@@ -809,25 +808,27 @@ static void connect_tcp(struct relay *r)
 			return;
 		}
 	}
-	turn = found->count ? r->attempts++ % found->count : 0;
-	for (i = turn; i < found->count; i++) {
-		to = &found->all[i];
+	for (i = 0; i < found->count; i++) {
+		to = &found->all[(r->attempts + i) % found->count];
 		sa = (const void *)&to->addr;
+		peer_name(name, sizeof(name), sa, to->len);
 		fd = socket(sa->sa_family,
 			    SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-		if (fd < 0)
-			continue;
-		peer_name(name, sizeof(name), sa, to->len);
-		if (connect(fd, sa, to->len) && errno != EINPROGRESS) {
-			relay_tell(r, "%s: %s", name, strerror(errno));
-			close(fd);
-			continue;
+		if (fd >= 0 && (!connect(fd, sa, to->len) ||
+				errno == EINPROGRESS)) {
+			if (!conn_new(r, fd, fd, name))
+				close(fd);
+			break;
 		}
-		c = conn_new(r, fd, fd, name);
-		if (!c)
+		error = errno;
+		if (fd >= 0)
 			close(fd);
-		break;
+		if (i + 1 < found->count)
+			relay_tell(r, "%s: %s", name, strerror(error));
+		else
+			complain(r, name, strerror(error));
 	}
+	r->attempts++;
 }
 
 void relay_resolved(struct relay *r)

@@ -943,6 +943,17 @@ def bad_arguments_are_refused():
                f"{args}: {r.stderr}")
 
 
+@case
+def why_connecting_fails_at_once_is_said():
+    with Move() as m:
+        # There is no way to it.
+        m.ra = m.relay("hostA", "--connect", "tcp:198.51.100.1:7707",
+                       "--insecure", verbose=False)
+        m.ra.wait_said("unreachable")
+        expect("198.51.100.1:7707" in m.ra.said(), m.ra.said())
+        expect(m.ra.end() == 0, "exit status")
+
+
 class Names:
     """What a host knows of names, beside what its name server says."""
 
