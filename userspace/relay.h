@@ -136,6 +136,7 @@ struct relay_counts {
  * @told: what it was refused for, so that it is said once
  * @not_before: when it may be paired again, after a failure of ours
  * @before: of a standby: the hold at BEGIN
+ * @from_frozen_ns: freeze of the source that its imports are from
  * @instance: of a source: the relay that it was sent to last
  * @peer_handle: the standby there
  * @peer_frozen_ns: its freeze
@@ -161,6 +162,7 @@ struct relay_hold {
 	char told[128];
 	int64_t not_before;
 	struct hold before;
+	uint64_t from_frozen_ns;
 
 	uint8_t instance[RELAY_INSTANCE_LEN];
 	uint32_t peer_handle;

@@ -100,16 +100,50 @@ static uint64_t age_ms(int64_t then)
  * What to add to the times of packets. They, and that of the freeze on offer,
  * are of the source's CLOCK_REALTIME, which may be set to anything.
  */
-static uint64_t time_shift(struct channel *ch, int64_t then)
+static uint64_t time_shift(const struct offer *o, int64_t then)
 {
-	struct offer *o = relay_peer_find(ch->conn, ch->peer_handle);
 	uint64_t real = then + clock_ns(CLOCK_REALTIME) - relay_now();
 
 	return o && o->frozen_ns ? real - o->frozen_ns : 0;
 }
 
+/* The source's guest goes on: what came from it must not reach ours. */
+static void cancel(struct channel *ch)
+{
+	struct relay_hold *rh = ch->hold;
+
+	relay_hold_refresh(rh);
+	if (rh->h.state == TAPMIG_STATE_FROZEN) {
+		if (relay_hold_request(rh, TAPMIG_CMD_HOLD_DISCARD) ||
+		    relay_hold_request(rh, TAPMIG_CMD_HOLD_FREEZE))
+			relay_tell(ch->conn->relay, "%s: %s",
+				   relay_hold_name(rh), rh->ns->nl.error);
+		/* Nobody owns it: a discard is its end. */
+		if (rh->h.flags & TAPMIG_HOLD_FLAGS_PINNED)
+			err("%s: has ended, as the migration was cancelled: freeze it anew for another one",
+			    relay_hold_name(rh));
+	} else if (is_started(rh)) {
+		err("%s: the source's guest goes on, while this one has started",
+		    relay_hold_name(rh));
+		relay_hold_transfer(rh, TAPMIG_CMD_IMPORT_END, 0, 0);
+	}
+}
+
+/*
+ * Each freeze of a source has the same numbers: the kernel would take packets
+ * of the next one for those that it has.
+ */
+static bool has_others(struct relay_hold *rh, const struct offer *o)
+{
+	return o && rh->from_frozen_ns &&
+	       rh->from_frozen_ns != o->frozen_ns &&
+	       !relay_hold_refresh(rh) &&
+	       rh->h.frozen_ns == rh->before.frozen_ns;
+}
+
 void standby_begin(struct channel *ch, uint64_t time)
 {
+	struct offer *o = relay_peer_find(ch->conn, ch->peer_handle);
 	int64_t then = freeze_time(ch->conn, time);
 	struct relay_hold *rh = ch->hold;
 
@@ -117,6 +151,16 @@ void standby_begin(struct channel *ch, uint64_t time)
 		conn_blame(ch->conn, "BEGIN of channel %u, which is not paired",
 			   ch->number);
 		return;
+	}
+	if (has_others(rh, o)) {
+		if (rh->h.state != TAPMIG_STATE_FROZEN) {
+			relay_channel_refuse(ch, "the standby has packets of another freeze");
+			return;
+		}
+		relay_tell(ch->conn->relay,
+			   "%s: packets of another freeze are dropped",
+			   relay_hold_name(rh));
+		cancel(ch);
 	}
 	if (relay_hold_transfer(rh, TAPMIG_CMD_IMPORT_BEGIN,
 				TAPMIG_A_TRANSFER_AGE_MS, age_ms(then))) {
@@ -134,7 +178,8 @@ void standby_begin(struct channel *ch, uint64_t time)
 		memset(&rh->counts, 0, sizeof(rh->counts));
 	}
 	rh->begun = true;
-	ch->time_shift = time_shift(ch, then);
+	rh->from_frozen_ns = o ? o->frozen_ns : 0;
+	ch->time_shift = time_shift(o, then);
 	ch->begun = true;
 	ch->sync_asked = false;
 	ch->in_step = false;
@@ -284,28 +329,6 @@ void standby_sync(struct channel *ch, uint64_t seq)
 	}
 	ch->in_step = true;
 	relay_send_simple(ch, RELAY_SYNCED);
-}
-
-/* The source's guest goes on: what came from it must not reach ours. */
-static void cancel(struct channel *ch)
-{
-	struct relay_hold *rh = ch->hold;
-
-	relay_hold_refresh(rh);
-	if (rh->h.state == TAPMIG_STATE_FROZEN) {
-		if (relay_hold_request(rh, TAPMIG_CMD_HOLD_DISCARD) ||
-		    relay_hold_request(rh, TAPMIG_CMD_HOLD_FREEZE))
-			relay_tell(ch->conn->relay, "%s: %s",
-				   relay_hold_name(rh), rh->ns->nl.error);
-		/* Nobody owns it: a discard is its end. */
-		if (rh->h.flags & TAPMIG_HOLD_FLAGS_PINNED)
-			err("%s: has ended, as the migration was cancelled: freeze it anew for another one",
-			    relay_hold_name(rh));
-	} else if (is_started(rh)) {
-		err("%s: the source's guest goes on, while this one has started",
-		    relay_hold_name(rh));
-		relay_hold_transfer(rh, TAPMIG_CMD_IMPORT_END, 0, 0);
-	}
 }
 
 void standby_end(struct channel *ch, uint32_t reason)

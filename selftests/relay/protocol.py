@@ -608,6 +608,34 @@ def the_summary_has_what_this_freeze_has_dropped():
 
 
 @case
+def two_freezes_of_a_source_are_not_mixed():
+    """Both have the same numbers, and nothing has said that one is over."""
+    with Target() as t:
+        for frozen_ns, n in ((1, 50), (2, 30), (2, 40)):
+            peer = t.peer()
+            pair_as_source(peer, frozen_ns=frozen_ns)
+            begin(peer)
+            peer.send(*(packet(0, FIRST + i, FRAME) for i in range(n)))
+            peer.until("ACK", where=lambda v, n=n: v[2] == FIRST + n - 1)
+            t.b.wait("pending_imports", "=", n)
+            peer.close()
+        info = t.b.info()
+        expect((info["imported"], info["resent"]) == (90, 30), f"{info}")
+        # The guest starts: what it has cannot be taken back.
+        peer = t.peer()
+        pair_as_source(peer, frozen_ns=2)
+        t.b.ask("thaw")
+        t.b.wait("state", "=", "thawing")
+        peer.close()
+        peer = t.peer()
+        pair_as_source(peer, state=FROZEN, frozen_ns=3)
+        begin(peer)
+        values = peer.until("UNPAIR")
+        expect("another freeze" in values[2], f"{values}")
+        peer.close()
+
+
+@case
 def unpaired_can_be_paired_again():
     with Target() as t:
         peer = t.peer()
