@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "relay.h"
@@ -39,16 +40,28 @@ int relay_nl_open(struct relay *r, struct relay_ns *ns, struct nl *nl)
 	return ret;
 }
 
+/* By another name, too: all of its holds would be there twice. */
+static bool given_already(struct relay *r, const struct relay_ns *ns)
+{
+	struct relay_ns *other;
+	struct stat a, b;
+
+	TAILQ_FOREACH(other, &r->namespaces, link) {
+		if (other == ns || fstat(ns->fd, &a) || fstat(other->fd, &b) ||
+		    a.st_dev != b.st_dev || a.st_ino != b.st_ino)
+			continue;
+		err("netns: '%s' was given already, as '%s'", ns->name,
+		    other->name);
+		return true;
+	}
+	return false;
+}
+
 int relay_ns_add(struct relay *r, const char *name)
 {
-	struct relay_ns *ns, *other;
+	struct relay_ns *ns;
 	int ret;
 
-	TAILQ_FOREACH(other, &r->namespaces, link)
-		if (name && other->name && !strcmp(name, other->name)) {
-			err("netns: '%s' was given already", name);
-			return -EINVAL;
-		}
 	ns = calloc(1, sizeof(*ns));
 	if (!ns) {
 		err("out of memory");
@@ -59,7 +72,7 @@ int relay_ns_add(struct relay *r, const char *name)
 	TAILQ_INSERT_TAIL(&r->namespaces, ns, link);
 	if (name) {
 		ns->fd = netns_open(name);
-		if (ns->fd < 0)
+		if (ns->fd < 0 || given_already(r, ns))
 			return -EINVAL;
 	}
 	ret = enter(ns);

@@ -929,6 +929,8 @@ def bad_arguments_are_refused():
             (("--listen", "-", "--linger", "x"), ("linger",)),
             (("--listen", "-", "--buffer", "1Q"), ("buffer",)),
             (("--listen", "-", "--netns", "no-such-ns"), ("no-such-ns",)),
+            (("--listen", "-", "--netns", "hostB", "--netns",
+              "/run/netns/hostB"), ("given already, as 'hostB'",)),
             (("--listen", "unix:/no/such/dir/socket"), ("/no/such/dir",)),
             (("--listen", "tcp:10.9.0.1:7707"), ("--insecure",)),
             (("--connect", "tcp:10.9.0.2:7707"), ("--insecure",)),
