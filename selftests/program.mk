@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-only
 #
 # A program of the sources of a directory, with what the selftests have for
-# devices, holds and netlink. Its Makefile says PROGRAM, the name, and includes
-# this. OUT is where everything built goes.
+# devices, holds and netlink. Its Makefile says PROGRAM, the name, and SHARED, if
+# it needs more of theirs, and includes this. OUT is where everything built goes.
 
 TOP := $(abspath $(dir $(lastword $(MAKEFILE_LIST)))..)
 SRC := $(abspath $(dir $(firstword $(MAKEFILE_LIST))))
 DIR := $(notdir $(SRC))
 OUT ?= $(TOP)/build/$(DIR)
+SHARED ?= lib
 
 CC ?= cc
 CFLAGS ?= -O2 -g
@@ -18,8 +19,9 @@ MNL_CFLAGS := $(shell $(PKG_CONFIG) --cflags libmnl 2>/dev/null)
 MNL_LIBS := $(shell $(PKG_CONFIG) --libs libmnl 2>/dev/null || echo -lmnl)
 cc_flags = -std=gnu11 $(WARN) $(USERCFLAGS) -D_GNU_SOURCE -pthread \
 	-I$(TOP)/uapi $(MNL_CFLAGS) $(CPPFLAGS) $(CFLAGS) -MMD -MP
+shared := $(SHARED:%=$(OUT)/%.o)
 objs := $(patsubst $(SRC)/%.c,$(OUT)/%.o,$(sort $(wildcard $(SRC)/*.c))) \
-	$(OUT)/lib.o
+	$(shared)
 makefiles := $(SRC)/Makefile $(TOP)/selftests/program.mk
 
 all: $(OUT)/$(PROGRAM)
@@ -28,9 +30,9 @@ $(OUT)/$(PROGRAM): $(objs)
 	@echo "  LD      $(DIR)/$(PROGRAM)"
 	@$(CC) $(CFLAGS) $(LDFLAGS) -pthread -o $@ $^ $(MNL_LIBS)
 
-$(OUT)/lib.o: $(TOP)/selftests/lib.c $(makefiles)
+$(shared): $(OUT)/%.o: $(TOP)/selftests/%.c $(makefiles)
 	@mkdir -p $(dir $@)
-	@echo "  CC      $(DIR)/lib.o"
+	@echo "  CC      $(DIR)/$*.o"
 	@$(CC) $(cc_flags) -Wno-unused -c -o $@ $<
 
 $(OUT)/%.o: $(SRC)/%.c $(makefiles)

@@ -235,6 +235,8 @@ struct sample {
  * @sync_sent: since BEGIN
  * @end_wanted: linger is over
  * @end_after: send END when this export is done
+ * @first_low: what was given back late is sent before @next: what an export
+ *	had of it that was cut is not seen by the next one
  * @next: first packet to ask for
  * @last: last packet sent, 0: none
  * @highest: highest packet sent
@@ -277,6 +279,7 @@ struct channel {
 	bool sync_sent;
 	bool end_wanted;
 	bool end_after;
+	bool first_low;
 	uint64_t next;
 	uint64_t last;
 	uint64_t highest;

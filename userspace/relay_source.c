@@ -120,8 +120,8 @@ static void begin(struct channel *ch)
 		rh->peer_frozen_ns = o->frozen_ns;
 		memcpy(rh->instance, ch->conn->instance, RELAY_INSTANCE_LEN);
 	}
-	/* Which of those given back late have arrived cannot be known. */
-	ch->next = rh->acked && !rh->odd ? rh->acked + 1 : 0;
+	ch->next = rh->acked ? rh->acked + 1 : 0;
+	ch->first_low = rh->acked;
 	ch->highest = rh->acked;
 	ch->last = rh->acked;
 	ch->last_ack = rh->acked;
@@ -271,6 +271,9 @@ static void send_packet(struct channel *ch, struct packet *p)
 	}
 }
 
+/* Returned by packet_cb(), beside errors of the kernel and of the network. */
+#define LOW_SENT	(-ECANCELED)
+
 static int packet_cb(const struct nlmsghdr *nlh, void *arg)
 {
 	struct channel *ch = arg;
@@ -284,6 +287,8 @@ static int packet_cb(const struct nlmsghdr *nlh, void *arg)
 		ret = packet_chunk(in, a);
 		if (ret < 0)
 			return ret;
+		if (ret && ch->first_low && in->pkt.seq >= TAPMIG_SEQ_FIRST)
+			return LOW_SENT;
 		if (ret)
 			send_packet(ch, &in->pkt);
 	}
@@ -316,11 +321,11 @@ static int start_reading(struct channel *ch)
 	}
 	ch->reading = true;
 	ch->dirty = false;
-	ch->sync_after = ch->sync_wanted;
-	ch->end_after = ch->end_wanted;
+	ch->sync_after = ch->sync_wanted && !ch->first_low;
+	ch->end_after = ch->end_wanted && !ch->first_low;
 	nlh = nl_request(ch->nl, TAPMIG_CMD_PACKET_GET);
 	mnl_attr_put_u32(nlh, TAPMIG_A_TRANSFER_HOLD_ID, rh->h.id);
-	if (ch->next)
+	if (ch->next && !ch->first_low)
 		mnl_attr_put_u64(nlh, TAPMIG_A_TRANSFER_SEQ, ch->next);
 	ret = nl_dump_begin(ch->nl, "packet-get");
 	if (ret)
@@ -373,6 +378,12 @@ static void read_turn(struct channel *ch)
 				  conn_queued(c) - before < READ_TURN)));
 	if (c->dead || ch->state != CHANNEL_MOVING || ret == 1)
 		return;
+	if (ch->first_low && (!ret || ret == LOW_SENT)) {
+		stop_reading(ch);
+		ch->first_low = false;
+		ch->dirty = true;
+		return;
+	}
 	if (!ret) {
 		read_all(ch);
 		return;

@@ -234,6 +234,50 @@ def resumes_after_the_last_ack():
 
 
 @case
+def given_back_late_is_sent_whoever_has_read_it():
+    """Of these the kernel shows another reader only what none has seen."""
+    with Move(flows=("u:64",), rate=2000) as m:
+        m.source_up(hold=False)
+        m.a.hold("source", S_LABEL)
+        frozen = m.vmm("hostA", dev="tap1")
+        frozen.hold("standby", D_LABEL)
+        m.sender.ask("pause")
+        m.a.ask("stop")
+        m.sender.ask("go")
+        m.sender.frames(200)
+        m.a.ask("take-batch")
+        m.a.ask("freeze")
+        m.sender.frames(50)
+        m.sender.ask("pause")
+        path = m.path("socket")
+        m.relay("hostA", "--listen", f"unix:{path}")
+        instance = os.urandom(16)
+        peer = Peer(path, instance)
+        channel = pair_as_standby(peer)
+        first = peer.until("PACKET")[1]
+        expect(first == FIRST, f"begins with {first}")
+        peer.send(message("ACK", channel, 0, FIRST),
+                  message("PING", 4242))
+        peer.until("PONG", where=lambda v: v[0] == 4242)
+        peer.close()
+        m.a.ask("give-back")
+        run(*in_netns("hostA", TAPMIG, "export", "label", S_LABEL,
+                      m.path("export")))
+        peer = Peer(path, instance)
+        channel = pair_as_standby(peer)
+        peer.until("BEGIN")
+        numbers = [peer.until("PACKET")[1]]
+        while numbers[-1] != FIRST + 1:
+            numbers.append(peer.until("PACKET")[1])
+        expect(len(numbers) > 50 and numbers[-2] == FIRST - 1 and
+               numbers == sorted(numbers), f"{numbers}")
+        # They may be the last that there are.
+        peer.send(message("ACK", channel, 0, FIRST - 1), message("PING", 77))
+        peer.until("PONG", where=lambda v: v[0] == 77)
+        peer.close()
+
+
+@case
 def new_connection_replaces_the_old_one():
     with Target() as t:
         instance = os.urandom(16)

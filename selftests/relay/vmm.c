@@ -7,6 +7,9 @@
  * LOG what its guest gets. Commands:
  *
  *	run, stop		the guest: reads the queues
+ *	take-batch		vhost-net takes many frames of the first queue
+ *				at once, and has room for one
+ *	give-back		it gives the rest back
  *	announce		tell the switches where the guest is
  *	hold ROLE LABEL [NAME=VALUE]...
  *				create one; members of struct tapmig_create
@@ -31,6 +34,7 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 
+#include "../vq.h"
 #include "rig.h"
 
 #define VNET_LEN	sizeof(struct virtio_net_hdr_mrg_rxbuf)
@@ -209,6 +213,26 @@ static void stop_guest(void)
 	pthread_mutex_unlock(&lock);					\
 	__ok;								\
 })
+
+static struct vq vq;
+
+static int take_batch(void)
+{
+	struct pollfd p = { .events = POLLIN };
+	const __u8 *data;
+	size_t len;
+
+	if (!vq_open(&vq))
+		return -ENODEV;
+	p.fd = vq.call;
+	vq_post(&vq, 1);
+	vq_backend(&vq, nic.fd[0]);
+	while (!vq_next(&vq, &data, &len))
+		if (poll(&p, 1, STUCK_MS) <= 0)
+			return -ETIMEDOUT;
+	vq_flush(&vq);
+	return 0;
+}
 
 static void announce(void)
 {
@@ -457,6 +481,11 @@ static void obey(char **words, int n)
 		done(0);
 	} else if (!strcmp(what, "stop")) {
 		stop_guest();
+		done(0);
+	} else if (!strcmp(what, "take-batch")) {
+		done(take_batch());
+	} else if (!strcmp(what, "give-back")) {
+		vq_backend(&vq, -1);
 		done(0);
 	} else if (!strcmp(what, "announce")) {
 		announce();
