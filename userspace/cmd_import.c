@@ -199,6 +199,11 @@ static void print_packet(const struct packet *p)
 /* What an import would take, without a hold. */
 static int check(struct import *im)
 {
+	static const char *const format_names[] = {
+		[CAPTURE_UNKNOWN] = "unknown",
+		[CAPTURE_PCAPNG] = "pcapng",
+		[CAPTURE_PCAP] = "pcap",
+	};
 	uint64_t first = 0, dropped = 0;
 	enum capture_status status;
 	struct packet p;
@@ -219,10 +224,10 @@ static int check(struct import *im)
 	progress_end(&im->progress);
 	if (opt.json && opt.stats)
 		out_array_end();
-	out_string("format", "format ", COLOR_NONE,
-		   im->in.format == CAPTURE_PCAP ? "pcap" : "pcapng");
-	out_string("from", " from ", COLOR_NONE,
-		   im->in.own ? "tapmig" : "another program");
+	out_string("format", "format ", COLOR_NONE, format_names[im->in.format]);
+	if (im->in.format != CAPTURE_UNKNOWN)
+		out_string("from", " from ", COLOR_NONE,
+			   im->in.own ? "tapmig" : "another program");
 	out_u64("packets", " packets ", COLOR_NONE, im->out.packets);
 	out_u64("bytes", " bytes ", COLOR_NONE, im->out.bytes);
 	if (im->out.packets) {

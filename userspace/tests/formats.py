@@ -241,6 +241,9 @@ class Tests:
             ok = ok and f"offset {offset}:" in text
         if packets is not None:
             ok = ok and json.loads(run.stdout)["packets"] == packets
+        if offset is not None and offset < 4:
+            told = json.loads(run.stdout)
+            ok = ok and told["format"] == "unknown" and "from" not in told
         self.result(ok, name, f"exit {run.returncode}: {text}")
 
     # What other programs write.
