@@ -731,13 +731,16 @@ export_to_a_full_disk_keeps_the_packets() {
 	if [[ -s $tmp/full/x.pcapng ]]; then
 		[[ $(packets "$tmp/full/x.pcapng") -lt 400 ]] ||
 			fail "it has all" || return 1
+		expect_error "tapmig: $(packets "$tmp/full/x.pcapng") packets" ||
+			return 1
 	fi
 	umount "$tmp/full"
 	[[ $(hold dev tt0 held_packets) == 400 ]] || fail "some are gone" ||
 		return 1
 	rc=0
 	"$TAPMIG" export dev tt0 commit >/dev/full 2>"$errors" || rc=$?
-	expect_rc 1 && expect_error "No space left on device" || return 1
+	expect_rc 1 && expect_error "No space left on device" &&
+		expect_error "tapmig: 0 packets were written" || return 1
 	[[ $(hold dev tt0 held_packets) == 400 ]] || fail "some are gone"
 	tool export dev tt0 commit "$tmp/x.pcapng"
 	expect_rc 0
@@ -781,6 +784,31 @@ export_and_import_go_on_after_interruptions() {
 	[[ $answer == "got $(range 1 100)" ]] || fail "$answer"
 	tool discard dev tt0
 	expect_rc 0
+}
+
+test_case a_hold_that_is_gone_meanwhile_is_no_such_hold
+a_hold_that_is_gone_meanwhile_is_no_such_hold() {
+	local id tracer
+
+	# Stopped when it has found the hold, before its request.
+	late() {
+		freeze dev tt0
+		id=$(hold dev tt0 id)
+		strace -qq -o "$tmp/strace-$1" -e trace=sendto \
+			-e inject=sendto:signal=STOP:when=2 \
+			"$TAPMIG" "$@" id "$id" >"$out" 2>"$errors" &
+		tracer=$!
+		wait_for grep -qs 'stopped by SIGSTOP' "$tmp/strace-$1" ||
+			return 1
+		"$TAPMIG" discard id "$id" || fail "no discard" || return 1
+		kill -CONT "$(<"/proc/$tracer/task/$tracer/children")"
+		rc=0
+		wait "$tracer" || rc=$?
+		expect_rc 2 && expect_error "$1 hold $id: "
+	}
+
+	tap a tt0
+	late discard && late thaw && late set max-frozen-ms 1000
 }
 
 test_case import_takes_plain_captures

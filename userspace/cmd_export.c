@@ -32,8 +32,9 @@
  * @w: builds the blocks
  * @last: highest number of a packet written whole, 0: none
  * @committed: last one committed
- * @packets: packets written
+ * @packets: packets made into blocks
  * @bytes: their bytes
+ * @written_packets: of them in the file
  * @progress: for the terminal
  * @in: puts packets together
  */
@@ -54,6 +55,7 @@ struct export {
 	uint64_t committed;
 	uint64_t packets;
 	uint64_t bytes;
+	uint64_t written_packets;
 	struct progress progress;
 	struct packet_reader in;
 };
@@ -84,6 +86,7 @@ static int write_blocks(void *ctx, const void *data, size_t len)
 		return ret;
 	}
 	x->written += len;
+	x->written_packets = x->packets;
 	return 0;
 }
 
@@ -394,12 +397,12 @@ int cmd_export(struct args *a)
 		    (unsigned long long)x->in.vanished);
 	if (stopped) {
 		err("interrupted: %llu packets were written, the last has number %llu",
-		    (unsigned long long)x->packets,
+		    (unsigned long long)x->written_packets,
 		    (unsigned long long)x->last);
 		ret = ret ? ret : -EINTR;
 	} else if (ret) {
 		err("%llu packets were written", (unsigned long long)
-		    x->packets);
+		    x->written_packets);
 	}
 out:
 	pcapng_close(&x->w);
