@@ -137,8 +137,7 @@ int cmd_set(struct args *a)
 		nlh = nl_request(&nl, TAPMIG_CMD_HOLD_SET);
 		mnl_attr_put_u32(nlh, TAPMIG_A_HOLD_ID, holds[i].id);
 		put(nlh, &s);
-		if (nl_do(&nl, what, NULL, NULL))
-			ret = -EINVAL;
+		ret = hold_worse(ret, nl_do(&nl, what, NULL, NULL));
 	}
 	free(holds);
 	nl_close(&nl);

@@ -467,6 +467,13 @@ int selector_resolve_one(struct nl *nl, const struct selector *sel,
 	return n > 1 ? -ENOTUNIQ : 0;
 }
 
+int hold_worse(int ret, int one)
+{
+	if (!one || (ret && one == -ENOENT))
+		return ret;
+	return one;
+}
+
 struct done {
 	uint32_t id;
 	bool done;
@@ -525,7 +532,7 @@ int hold_simple_cmd(uint8_t cmd, const char *name, struct args *a,
 	struct hold *holds;
 	bool wait = false;
 	char what[160];
-	int i, n, ret;
+	int i, n, one, ret;
 
 	while (arg_peek(a)) {
 		ret = arg_selector(a, &sel);
@@ -564,10 +571,10 @@ int hold_simple_cmd(uint8_t cmd, const char *name, struct args *a,
 		snprintf(what, sizeof(what), "%s hold %u", name, holds[i].id);
 		nlh = nl_request(&nl, cmd);
 		mnl_attr_put_u32(nlh, TAPMIG_A_HOLD_ID, holds[i].id);
-		if (nl_do(&nl, what, NULL, NULL)) {
-			ret = -EINVAL;
+		one = nl_do(&nl, what, NULL, NULL);
+		if (one)
 			holds[i].id = 0;
-		}
+		ret = hold_worse(ret, one);
 	}
 	for (i = 0; wait && i < n; i++) {
 		if (!holds[i].id)

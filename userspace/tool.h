@@ -274,6 +274,8 @@ int selector_resolve(struct nl *nl, const struct selector *sel,
 /* The one hold that it means. */
 int selector_resolve_one(struct nl *nl, const struct selector *sel,
 			 struct hold *hold);
+/* Of two results, as of two holds: gone meanwhile is less bad than refused. */
+int hold_worse(int ret, int one);
 /* A request with nothing but an id, for each of the holds. */
 int hold_simple_cmd(uint8_t cmd, const char *name, struct args *a,
 		    bool may_wait);
