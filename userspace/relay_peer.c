@@ -22,8 +22,23 @@ static void offer_all(struct conn *c)
 			relay_send_offer(c, rh);
 }
 
-/* Tell all peers of a hold, but one. */
-static void offer_hold(struct relay *r, const struct relay_hold *rh,
+/* Tell all peers of a hold. */
+static void offer_hold(struct relay *r, const struct relay_hold *rh)
+{
+	struct conn *c;
+
+	TAILQ_FOREACH(c, &r->conns, link) {
+		if (c->dead || !c->said_hello)
+			continue;
+		if (rh->gone)
+			relay_send_withdraw(c, rh->handle);
+		else
+			relay_send_offer(c, rh);
+	}
+}
+
+/* As if it were new: whom it was refused tries again. */
+static void offer_anew(struct relay *r, const struct relay_hold *rh,
 		       const struct conn *except)
 {
 	struct conn *c;
@@ -31,10 +46,8 @@ static void offer_hold(struct relay *r, const struct relay_hold *rh,
 	TAILQ_FOREACH(c, &r->conns, link) {
 		if (c == except || c->dead || !c->said_hello)
 			continue;
-		if (rh->gone)
-			relay_send_withdraw(c, rh->handle);
-		else
-			relay_send_offer(c, rh);
+		relay_send_withdraw(c, rh->handle);
+		relay_send_offer(c, rh);
 	}
 }
 
@@ -203,7 +216,7 @@ void relay_channel_close(struct channel *ch)
 	rh->chan = NULL;
 	/* Another peer may have been refused as it was paired. */
 	if (!ch->ours && !rh->gone)
-		offer_hold(ch->conn->relay, rh, ch->conn);
+		offer_anew(ch->conn->relay, rh, ch->conn);
 }
 
 void relay_channel_refuse(struct channel *ch, const char *fmt, ...)
@@ -372,7 +385,7 @@ void relay_hold_appeared(struct relay *r, struct relay_hold *rh)
 	rh->known = rh->h;
 	relay_tell(r, "%s: %s, %s", relay_hold_name(rh),
 		   role_names[rh->h.role], state_names[rh->h.state]);
-	offer_hold(r, rh, NULL);
+	offer_hold(r, rh);
 	r->pair_wanted = true;
 }
 
@@ -404,7 +417,7 @@ void relay_hold_changed(struct relay *r, struct relay_hold *rh)
 		relay_tell(r, "%s: %s", relay_hold_name(rh),
 			   rh->gone ? "gone" : state_names[rh->h.state]);
 	*rh->told = 0;
-	offer_hold(r, rh, NULL);
+	offer_hold(r, rh);
 	if (ch && ch->ours)
 		source_changed(ch);
 	else if (ch)

@@ -302,8 +302,34 @@ def new_connection_replaces_the_old_one():
                       message("PAIR", 0, 8, handles[D_LABEL]))
         values = stranger.until("UNPAIR")
         expect(values[:2] == (0, 1) and values[2], f"UNPAIR {values}")
-        for x in (old, new, stranger):
+        # Until it is free again.
+        new.close()
+        handle = handles[D_LABEL]
+        expect(stranger.until("WITHDRAW") == (handle,), "WITHDRAW")
+        expect(stranger.until("OFFER")[0] == handle, "OFFER")
+        stranger.send(interface(label=D_LABEL.encode()),
+                      message("PAIR", 1, 8, handle))
+        expect(stranger.until("PAIRED") == (1,), "PAIRED")
+        for x in (old, stranger):
             x.close()
+
+
+@case
+def refused_standby_is_tried_when_it_is_offered_anew():
+    with Target() as t:
+        peer = t.peer()
+        ready(peer)
+        standby = offer(7, STANDBY, FROZEN, S_LABEL.encode(), frozen_ns=1)
+        peer.send(standby)
+        channel = peer.until("PAIR")[0]
+        peer.send(message("UNPAIR", channel, 1, text="paired already"),
+                  standby, message("PING", 77))
+        peer.until("PONG", where=lambda v: v[0] == 77)
+        expect(peer.seen.count("PAIR") == 1, f"{peer.seen}")
+        peer.send(message("WITHDRAW", 7), standby)
+        expect(peer.until("PAIR") == (channel + 1, ready(peer)[S_LABEL], 7),
+               "PAIR")
+        peer.close()
 
 
 @case
