@@ -260,7 +260,10 @@ struct sample {
  * @sync_asked: SYNC-REQUEST was sent
  * @in_step: SYNCED was sent
  * @acked: last number acknowledged
+ * @full_told: it was full, and people know
  * @more_at: when to try again
+ * @more_ns: how long that was, since the last ACK
+ * @more_asked: MORE was sent, BEGIN has not come
  */
 struct channel {
 	TAILQ_ENTRY(channel) link;
@@ -301,7 +304,10 @@ struct channel {
 	bool sync_asked;
 	bool in_step;
 	uint64_t acked;
+	bool full_told;
 	int64_t more_at;
+	int64_t more_ns;
+	bool more_asked;
 };
 
 enum conn_state {

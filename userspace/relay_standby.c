@@ -11,8 +11,9 @@
  * source waits for so long.
  */
 #define FLOOD_SKEW_NS	(10 * NSEC_PER_MSEC)
-/* A thawed hold that is full is tried again so often. */
+/* A hold that is full is tried again after so long, and ever less often. */
 #define MORE_NS		(50 * NSEC_PER_MSEC)
+#define MORE_MAX_NS	NSEC_PER_SEC
 
 static bool is_started(const struct relay_hold *rh)
 {
@@ -44,10 +45,30 @@ static void ask_sync(struct channel *ch)
 	relay_send_simple(ch, RELAY_SYNC_REQUEST);
 }
 
+/* Once: then it is for the source to begin. */
 static void ask_more(struct channel *ch)
 {
 	ch->more_at = NEVER;
+	if (ch->more_asked)
+		return;
+	ch->more_asked = true;
 	relay_send_simple(ch, RELAY_MORE);
+}
+
+static void try_later(struct channel *ch)
+{
+	ch->more_ns = ch->more_ns ? 2 * ch->more_ns : MORE_NS;
+	if (ch->more_ns > MORE_MAX_NS)
+		ch->more_ns = MORE_MAX_NS;
+	ch->more_at = relay_now() + ch->more_ns;
+}
+
+/* A thaw would wait in vain: after it there is room. */
+static void do_not_wait(struct channel *ch)
+{
+	ch->more_at = NEVER;
+	relay_hold_transfer(ch->hold, TAPMIG_CMD_IMPORT_SYNC,
+			    TAPMIG_A_TRANSFER_SEQ, ch->acked);
 }
 
 void standby_changed(struct channel *ch, const struct hold *old)
@@ -67,11 +88,9 @@ void standby_changed(struct channel *ch, const struct hold *old)
 		relay_channel_refuse(ch, "the standby hold was thawed and frozen anew");
 		return;
 	}
-	/* A thaw would wait in vain: only after it there is room. */
 	if (ch->state == CHANNEL_FULL &&
 	    rh->h.state == TAPMIG_STATE_THAWING)
-		relay_hold_transfer(rh, TAPMIG_CMD_IMPORT_SYNC,
-				    TAPMIG_A_TRANSFER_SEQ, ch->acked);
+		do_not_wait(ch);
 	if (ch->state == CHANNEL_FULL && old->state != TAPMIG_STATE_LIVE &&
 	    rh->h.state == TAPMIG_STATE_LIVE)
 		ask_more(ch);
@@ -185,6 +204,7 @@ void standby_begin(struct channel *ch, uint64_t time)
 	ch->in_step = false;
 	ch->acked = 0;
 	ch->more_at = NEVER;
+	ch->more_asked = false;
 	ch->state = CHANNEL_MOVING;
 	ask_sync(ch);
 }
@@ -214,7 +234,7 @@ static void account(struct conn *c, struct channel *ch)
 	b->refused = 0;
 }
 
-/* What the kernel says of packets: 0, -ENOBUFS, or something for good. */
+/* What the kernel says of packets: 0, no room, or something for good. */
 static void result(struct conn *c, struct channel *ch, int ret)
 {
 	struct relay_hold *rh = ch->hold;
@@ -222,24 +242,25 @@ static void result(struct conn *c, struct channel *ch, int ret)
 	account(c, ch);
 	if (c->batch.last && c->batch.last != ch->acked) {
 		ch->acked = c->batch.last;
+		ch->more_ns = 0;
 		relay_send_number(ch, RELAY_ACK, ch->acked);
 	}
 	if (!ret)
 		return;
-	if (ret != -ENOBUFS) {
+	if (ret != -ENOBUFS && ret != -ENOMEM) {
 		relay_channel_refuse(ch, "%s", rh->ns->nl.error);
 		return;
 	}
-	err("%s: is full; the rest of the packets waits at the source",
-	    relay_hold_name(rh));
+	if (!ch->full_told)
+		err("%s: is full; the rest of the packets waits at the source: %s",
+		    relay_hold_name(rh), rh->ns->nl.error);
+	ch->full_told = true;
 	ch->state = CHANNEL_FULL;
 	relay_send_simple(ch, RELAY_FULL);
-	/* As in standby_changed(). */
 	if (rh->h.state == TAPMIG_STATE_THAWING)
-		relay_hold_transfer(rh, TAPMIG_CMD_IMPORT_SYNC,
-				    TAPMIG_A_TRANSFER_SEQ, ch->acked);
-	else if (rh->h.state == TAPMIG_STATE_LIVE)
-		ch->more_at = relay_now() + MORE_NS;
+		do_not_wait(ch);
+	else
+		try_later(ch);
 }
 
 void standby_flush(struct conn *c)

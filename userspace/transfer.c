@@ -214,9 +214,10 @@ static int send_singly(struct packet_batch *b, struct nl *nl)
 }
 
 /* Messages of errors that the caller cannot expect. */
-static int result(const struct nl *nl, int ret)
+static int result(const struct packet_batch *b, const struct nl *nl, int ret)
 {
-	if (ret && ret != -ENOBUFS)
+	/* Who goes on without a packet can also wait for memory. */
+	if (ret && ret != -ENOBUFS && !(b->skip_refused && ret == -ENOMEM))
 		err("%s", nl->error);
 	return ret;
 }
@@ -236,7 +237,7 @@ int packet_batch_flush(struct packet_batch *b, struct nl *nl)
 	else if (ret == -ENOBUFS || (b->skip_refused && ret != -ENOENT))
 		ret = send_singly(b, nl);
 	b->count = 0;
-	return result(nl, ret);
+	return result(b, nl, ret);
 }
 
 static void put_meta(struct nlmsghdr *nlh, const struct packet *p)
@@ -303,7 +304,7 @@ static int send_in_chunks(struct packet_batch *b, struct nl *nl,
 		if (ret && refused(b, nl, ret, done_with(p)))
 			return 0;
 		if (ret)
-			return result(nl, ret);
+			return result(b, nl, ret);
 	}
 	given(b, done_with(p), p->len);
 	return 0;

@@ -400,6 +400,17 @@ def several_standby_holds_with_one_label_are_refused():
         peer.close()
 
 
+def send_until_taken(peer, first, last):
+    """What is not acknowledged goes once more for each MORE."""
+    while first <= last:
+        name, values = peer.next()
+        if name == "ACK":
+            first = values[2] + 1
+        elif name == "MORE":
+            begin(peer)
+            peer.send(*(packet(0, n, FRAME) for n in range(first, last + 1)))
+
+
 @case
 def full_standby_says_so_and_asks_for_more():
     with Target() as t:
@@ -413,12 +424,52 @@ def full_standby_says_so_and_asks_for_more():
         expect(0 < taken <= 50, f"{t.b.info()}")
         t.b.ask("thaw")
         t.b.ask("run")
-        expect(peer.until("MORE") == (0,), "MORE")
-        begin(peer)
-        peer.send(*(packet(0, FIRST + n, FRAME) for n in range(taken, 100)))
-        peer.until("ACK", where=lambda v: v[2] == FIRST + 99)
+        send_until_taken(peer, FIRST + taken, FIRST + 99)
         t.b.wait("imported", "=", 100)
         t.b.wait("late", "=", 100 - taken)
+        peer.close()
+
+
+@case
+def full_standby_that_gets_room_asks_for_more():
+    with Target() as t:
+        t.b.ask("set", "max_packets=50")
+        peer = t.peer()
+        pair_as_source(peer)
+        begin(peer)
+        peer.send(*(packet(0, FIRST + n, FRAME) for n in range(100)))
+        for _ in range(2):
+            peer.until("FULL")
+            peer.until("MORE")
+            begin(peer)
+            peer.send(packet(0, FIRST + 50, FRAME))
+        peer.until("FULL")
+        t.b.ask("set", "max_packets=100")
+        send_until_taken(peer, FIRST + 50, FIRST + 99)
+        info = t.b.info()
+        expect(info["state"] == FROZEN and info["pending_imports"] == 100,
+               f"{info}")
+        expect(t.relay.said().count("is full") == 1, t.relay.said())
+        peer.close()
+
+
+@case
+def full_standby_asks_once():
+    """That it has thawed makes no second MORE of one that is under way."""
+    with Target() as t:
+        t.b.ask("set", "max_packets=50")
+        peer = t.peer()
+        pair_as_source(peer)
+        begin(peer)
+        peer.send(*(packet(0, FIRST + n, FRAME) for n in range(100)))
+        peer.until("MORE")
+        t.b.ask("thaw")
+        t.b.ask("run")
+        t.b.wait("state", "=", "live")
+        peer.send(message("PING", 77))
+        peer.until("PONG", where=lambda v: v[0] == 77)
+        # Events are read before the network: the relay knows it.
+        expect(peer.seen.count("MORE") == 1, f"{peer.seen}")
         peer.close()
 
 
