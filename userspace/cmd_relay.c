@@ -71,6 +71,8 @@ void relay_summary(struct relay *r, struct relay_hold *rh,
 	rh->served = true;
 	progress_end(&r->progress);
 	r->over++;
+	if (!room_for_line(STDOUT_FILENO))
+		return;
 	out_object(NULL);
 	if (opt.json)
 		out_string("event", NULL, COLOR_NONE, "done");
@@ -495,6 +497,7 @@ int cmd_relay(struct args *a)
 			return EXIT_REFUSED;
 		}
 	}
+	never_wait();
 	allow_files(&r);
 	progress_start(&r.progress, "relayed", 0);
 	ret = open_relay(&r, netns, netns_count);

@@ -21,11 +21,13 @@ static struct {
 void out_init(void)
 {
 	const char *no = getenv("NO_COLOR"), *term = getenv("TERM");
+	static char errors[4096];
 
 	out.colors = !opt.json && isatty(STDOUT_FILENO) && !(no && *no) &&
 		     term && strcmp(term, "dumb");
-	/* Who reads a pipe wants each record when it happens. */
+	/* Who reads a pipe wants each record when it happens, and whole. */
 	setvbuf(stdout, NULL, _IOLBF, 0);
+	setvbuf(stderr, errors, _IOLBF, sizeof(errors));
 }
 
 static void indent(void)
@@ -259,5 +261,7 @@ int out_finish(void)
 		err("standard output: %s", strerror(errno));
 		return -EIO;
 	}
+	/* The last moment to tell what was dropped. */
+	room_for_line(STDERR_FILENO);
 	return 0;
 }

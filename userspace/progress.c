@@ -35,6 +35,8 @@ void progress_update(struct progress *p, uint64_t done, uint64_t packets,
 	if (now - p->last_ms < INTERVAL_MS)
 		return;
 	p->last_ms = now;
+	if (would_wait(STDERR_FILENO))
+		return;
 	p->shown = true;
 	fprintf(stderr, "\r%s %llu packets, %llu KiB", p->what,
 		(unsigned long long)packets,
@@ -49,7 +51,9 @@ void progress_update(struct progress *p, uint64_t done, uint64_t packets,
 
 void progress_end(struct progress *p)
 {
-	if (p->shown)
+	if (p->shown && !would_wait(STDERR_FILENO)) {
 		fputs("\r\033[K", stderr);
+		fflush(stderr);
+	}
 	p->shown = false;
 }

@@ -36,6 +36,15 @@ extern struct options opt;
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 
 void err(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/*
+ * From now on nothing that is printed waits for its reader: a line for which
+ * there is no room on this descriptor is to be dropped. It is counted, and told
+ * on standard error when there is room again.
+ */
+void never_wait(void);
+bool room_for_line(int fd);
+/* The same without the count, for what nobody misses. */
+bool would_wait(int fd);
 
 struct args {
 	int argc;

@@ -7,14 +7,46 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "tool.h"
+
+static bool waits_never;
+static unsigned long dropped;
+
+void never_wait(void)
+{
+	waits_never = true;
+}
+
+bool would_wait(int fd)
+{
+	struct pollfd pfd = { .fd = fd, .events = POLLOUT };
+
+	return waits_never && !poll(&pfd, 1, 0);
+}
+
+bool room_for_line(int fd)
+{
+	if (would_wait(fd)) {
+		dropped++;
+		return false;
+	}
+	if (fd != STDERR_FILENO || !dropped)
+		return true;
+	fprintf(stderr, "tapmig: %lu lines were dropped, as nobody read them\n",
+		dropped);
+	dropped = 0;
+	return room_for_line(fd);
+}
 
 void err(const char *fmt, ...)
 {
 	va_list ap;
 
 	fflush(stdout);
+	if (!room_for_line(STDERR_FILENO))
+		return;
 	fputs("tapmig: ", stderr);
 	va_start(ap, fmt);
 	vfprintf(stderr, fmt, ap);

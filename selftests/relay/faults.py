@@ -917,6 +917,58 @@ def one_line_for_each_hold():
         checked(m, "none, --once", done=False)
 
 
+class Unread:
+    """A pipe that is full. A relay that is wrapped with it prints there."""
+
+    def __init__(self):
+        self.reader, self.writer = os.pipe()
+        for end in (self.reader, self.writer):
+            os.set_blocking(end, False)
+        try:
+            while True:
+                os.write(self.writer, b"x" * 4096)
+        except BlockingIOError:
+            pass
+        # Opened once more, it blocks.
+        path = f"/proc/{os.getpid()}/fd/{self.writer}"
+        self.wrap = ("sh", "-c", f'exec "$@" >{path} 2>&1', "sh")
+
+    def read(self):
+        data = b""
+        try:
+            while piece := os.read(self.reader, 65536):
+                data += piece
+        except BlockingIOError:
+            pass
+        return data.decode()
+
+    def close(self):
+        os.close(self.reader)
+        os.close(self.writer)
+
+
+@case
+def nobody_reads_what_the_relays_print():
+    with Move() as m:
+        m.source_up()
+        m.standby_up()
+        path = m.path("socket")
+        pipes = [m.add(Unread()) for _ in range(2)]
+        m.rb = m.relay("hostB", "--listen", f"unix:{path}",
+                       wrap=pipes[0].wrap)
+        m.ra = m.relay("hostA", "--connect", f"unix:{path}", "--linger",
+                       "500", wrap=pipes[1].wrap)
+        moved(m)
+        wait_for(lambda: not m.a.info()["held_packets"], "the commit")
+        said = [pipe.read() for pipe in pipes]
+        for r in m.relays:
+            expect(r.end() == 0, "exit status")
+        for before, pipe in zip(said, pipes):
+            text = (before + pipe.read()).strip("x")
+            expect("lines were dropped" in text, text)
+        checked(m, "nobody reads what the relays print", done=False)
+
+
 @case
 def bad_arguments_are_refused():
     for args, words in (

@@ -649,6 +649,29 @@ class Tests:
         self.result(run.returncode == 1 and b"No space left" in run.stderr,
                     "a_full_disk_is_an_error", run.stderr)
 
+    def readers(self):
+        """The relay does not wait for who does not read what it says."""
+        reader, writer = os.pipe()
+        os.set_blocking(writer, False)
+        try:
+            while True:
+                os.write(writer, bytes(4096))
+        except BlockingIOError:
+            os.set_blocking(writer, True)
+        try:
+            # It has much to say: no module, no right, or nothing to do.
+            run = subprocess.run(
+                [self.tool, "relay", "--listen", "-", "--verbose"],
+                stdin=subprocess.DEVNULL, stdout=writer, stderr=writer,
+                timeout=60, check=False)
+            why = f"exit {run.returncode}"
+        except subprocess.TimeoutExpired as e:
+            why = str(e)
+        self.result(why in ("exit 0", "exit 1"),
+                    "relay_does_not_wait_for_a_reader", why)
+        os.close(reader)
+        os.close(writer)
+
     def main(self):
         self.plain_captures()
         self.own_captures()
@@ -656,6 +679,7 @@ class Tests:
         self.fuzz()
         self.other_readers()
         self.arguments()
+        self.readers()
         shutil.rmtree(self.dir)
         return self.tap.end()
 
