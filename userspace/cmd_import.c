@@ -224,7 +224,8 @@ static int check(struct import *im)
 	progress_end(&im->progress);
 	if (opt.json && opt.stats)
 		out_array_end();
-	out_string("format", "format ", COLOR_NONE, format_names[im->in.format]);
+	out_string("format", "format ", COLOR_NONE,
+		   format_names[im->in.format]);
 	if (im->in.format != CAPTURE_UNKNOWN)
 		out_string("from", " from ", COLOR_NONE,
 			   im->in.own ? "tapmig" : "another program");
