@@ -131,6 +131,7 @@ struct relay_counts {
  * @chan: its channel, or NULL
  * @gone: it is no more; kept until @chan is done with it
  * @seen: in the dump under way
+ * @was_paired: it has had a peer
  * @begun: a transfer has begun and is not over
  * @served: one is over
  * @told: what it was refused for, so that it is said once
@@ -144,6 +145,8 @@ struct relay_counts {
  * @acked: number up to which that standby has all
  * @odd: packets with numbers below the first ordinary one were sent
  * @dropped_before: by the freezes before this one
+ * @there_ns: freeze of the source that the standby has all of, as far as we
+ *	know; END was sent, but no ENDED has come
  * @moved_ns: freeze of the source that is over: moved, or given back
  * @counted: highest number that is in @counts
  * @counts: for the summary
@@ -157,6 +160,7 @@ struct relay_hold {
 	struct channel *chan;
 	bool gone;
 	bool seen;
+	bool was_paired;
 	bool begun;
 	bool served;
 	char told[128];
@@ -171,6 +175,7 @@ struct relay_hold {
 	uint64_t acked;
 	bool odd;
 	uint64_t dropped_before;
+	uint64_t there_ns;
 	uint64_t moved_ns;
 	uint64_t counted;
 	struct relay_counts counts;

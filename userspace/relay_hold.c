@@ -155,6 +155,8 @@ void relay_holds_reap(struct relay *r)
 		if (!rh->gone || rh->chan)
 			continue;
 		r->unfinished |= rh->begun;
+		/* It will not be moved any more. */
+		r->over += rh->was_paired && !rh->served;
 		TAILQ_REMOVE(&r->holds, rh, link);
 		free(rh);
 	}

@@ -54,12 +54,57 @@ static void over(struct channel *ch, enum relay_end result)
 	relay_summary(r, rh, result);
 }
 
+/* The standby has all, for ever: the source's hold has served. */
+static enum relay_end release(struct channel *ch)
+{
+	struct relay_hold *rh = ch->hold;
+	struct nl *nl = &rh->ns->nl;
+
+	if (relay_hold_refresh(rh))
+		return RELAY_END_DONE;
+	/* Thawed in the last moment, and perhaps frozen anew: not ours. */
+	if ((rh->h.state != TAPMIG_STATE_FROZEN &&
+	     rh->h.state != TAPMIG_STATE_DEAD) ||
+	    rh->h.frozen_ns != rh->sent_frozen_ns)
+		return RELAY_END_CANCELLED;
+	if (ch->highest &&
+	    relay_hold_transfer(rh, TAPMIG_CMD_PACKET_COMMIT,
+				TAPMIG_A_TRANSFER_SEQ, ch->highest))
+		err("%s: %s", relay_hold_name(rh), nl->error);
+	if (!relay_hold_refresh(rh))
+		rh->counts.discarded = rh->h.held_packets;
+	rh->moved_ns = rh->sent_frozen_ns;
+	if (relay_hold_request(rh, TAPMIG_CMD_HOLD_DISCARD))
+		relay_tell(ch->conn->relay, "%s: %s", relay_hold_name(rh),
+			   nl->error);
+	return RELAY_END_DONE;
+}
+
+/*
+ * END was sent, and ENDED will not come. The standby has all; but if END was
+ * lost, it has to be sent once more over the next connection.
+ */
+static void unanswered(struct channel *ch)
+{
+	struct conn *c = ch->conn;
+
+	if ((c->dead || c->state != CONN_OPEN) && !c->relay->quitting)
+		ch->hold->there_ns = ch->hold->sent_frozen_ns;
+	else
+		over(ch, release(ch));
+}
+
 void source_close(struct channel *ch)
 {
-	/* Nobody is left to answer; there is nothing to do after it either. */
-	if (ch->hold && ch->state == CHANNEL_ENDING &&
-	    ch->end != RELAY_END_DONE)
-		over(ch, ch->end);
+	struct relay_hold *rh = ch->hold;
+
+	/* Nobody is left to answer. */
+	if (rh && ch->state == CHANNEL_ENDING) {
+		if (ch->end != RELAY_END_DONE)
+			over(ch, ch->end);
+		else if (ch->last_ack == ch->last)
+			unanswered(ch);
+	}
 	stop_reading(ch);
 	free(ch->samples);
 	ch->samples = NULL;
@@ -89,9 +134,17 @@ static void begin(struct channel *ch)
 	struct relay_hold *rh = ch->hold;
 	struct offer *o = relay_peer_find(ch->conn, ch->peer_handle);
 
-	if (!o || o->state == TAPMIG_STATE_ARMED ||
-	    o->state == TAPMIG_STATE_DEAD || !has_packets(rh))
+	if (!o || o->state == TAPMIG_STATE_DEAD || !has_packets(rh))
 		return;
+	if (o->state == TAPMIG_STATE_ARMED) {
+		/* It had got END: only ENDED was lost. */
+		if (rh->there_ns == rh->h.frozen_ns) {
+			ch->highest = rh->acked;
+			over(ch, release(ch));
+			relay_channel_refuse(ch, "%s", "");
+		}
+		return;
+	}
 	if (!ch->samples)
 		ch->samples = calloc(RELAY_SAMPLES, sizeof(*ch->samples));
 	if (!ch->samples) {
@@ -136,6 +189,7 @@ static void begin(struct channel *ch)
 	ch->end_wanted = false;
 	ch->dirty = true;
 	rh->begun = true;
+	rh->there_ns = 0;
 	ch->state = CHANNEL_MOVING;
 	relay_send_begin(ch, relay_now() -
 			 (int64_t)rh->h.frozen_for_ms * NSEC_PER_MSEC);
@@ -148,6 +202,7 @@ void source_paired(struct channel *ch)
 {
 	struct relay_hold *rh = ch->hold;
 
+	rh->was_paired = true;
 	/* Refused by one that goes away: its event comes. */
 	relay_hold_set_peer(rh, true);
 	begin(ch);
@@ -534,32 +589,6 @@ void source_timer(struct channel *ch, int64_t now, int64_t *next)
 	/* One last look. */
 	ch->end_wanted = true;
 	ch->dirty = true;
-}
-
-/* The standby has all, for ever: the source's hold has served. */
-static enum relay_end release(struct channel *ch)
-{
-	struct relay_hold *rh = ch->hold;
-	struct nl *nl = &rh->ns->nl;
-
-	if (relay_hold_refresh(rh))
-		return RELAY_END_DONE;
-	/* Thawed in the last moment, and perhaps frozen anew: not ours. */
-	if ((rh->h.state != TAPMIG_STATE_FROZEN &&
-	     rh->h.state != TAPMIG_STATE_DEAD) ||
-	    rh->h.frozen_ns != rh->sent_frozen_ns)
-		return RELAY_END_CANCELLED;
-	if (ch->highest &&
-	    relay_hold_transfer(rh, TAPMIG_CMD_PACKET_COMMIT,
-				TAPMIG_A_TRANSFER_SEQ, ch->highest))
-		err("%s: %s", relay_hold_name(rh), nl->error);
-	if (!relay_hold_refresh(rh))
-		rh->counts.discarded = rh->h.held_packets;
-	rh->moved_ns = rh->sent_frozen_ns;
-	if (relay_hold_request(rh, TAPMIG_CMD_HOLD_DISCARD))
-		relay_tell(ch->conn->relay, "%s: %s", relay_hold_name(rh),
-			   nl->error);
-	return RELAY_END_DONE;
 }
 
 void source_ended(struct channel *ch, const uint64_t counts[8])

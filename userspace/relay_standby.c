@@ -30,6 +30,7 @@ void standby_paired(struct channel *ch)
 {
 	ch->waiting = false;
 	ch->state = CHANNEL_PAIRED;
+	ch->hold->was_paired = true;
 	relay_tell(ch->conn->relay, "%s: paired with %s",
 		   relay_hold_name(ch->hold), ch->conn->name);
 	relay_send_simple(ch, RELAY_PAIRED);

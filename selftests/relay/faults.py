@@ -970,6 +970,20 @@ def nobody_reads_what_the_relays_print():
 
 
 @case
+def once_is_over_when_nothing_will_be_moved():
+    with Move() as m:
+        m.source_up()
+        m.standby_up()
+        m.connect("--once")
+        m.paired()
+        # Cancelled before its guest was stopped.
+        m.a.ask("close")
+        status = m.ra.process.wait(60)
+        expect(status == 0, f"exit status {status}: {m.ra.said()}")
+        expect(m.rb.alive(), m.rb.said())
+
+
+@case
 def bad_arguments_are_refused():
     for args, words in (
             ((), ("--listen", "--connect")),

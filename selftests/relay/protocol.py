@@ -9,9 +9,9 @@ import time
 
 import peer as p
 from cases import case
-from peer import (CODES, DEAD, DETACHED, FROZEN, MESSAGE, SOURCE, STANDBY,
-                  THAWING, Closed, Peer, Silent, block, interface, message,
-                  offer, option, packet, section)
+from peer import (ARMED, CODES, DEAD, DETACHED, FROZEN, MESSAGE, SOURCE,
+                  STANDBY, THAWING, Closed, Peer, Silent, block, interface,
+                  message, offer, option, packet, section)
 from rig import TAPMIG, Move, expect, holds, in_netns, run, wait_for
 
 S_LABEL, D_LABEL = "s/net0", "d/net0"
@@ -89,10 +89,10 @@ def ready(peer, n=2):
     return {o[9].decode(): h for h, o in peer.offers.items()}
 
 
-def pair_as_standby(peer, frozen_ns=1, handle=7):
+def pair_as_standby(peer, frozen_ns=1, handle=7, state=FROZEN):
     """(channel, handle of the source); the relay opens the channel."""
     handles = ready(peer)
-    peer.send(offer(handle, STANDBY, FROZEN, S_LABEL.encode(),
+    peer.send(offer(handle, STANDBY, state, S_LABEL.encode(),
                     frozen_ns=frozen_ns))
     link, options = peer.until("INTERFACE")
     expect(link == 1 and options[3] == S_LABEL.encode(), f"{options}")
@@ -329,6 +329,57 @@ def refused_standby_is_tried_when_it_is_offered_anew():
         peer.send(message("WITHDRAW", 7), standby)
         expect(peer.until("PAIR") == (channel + 1, ready(peer)[S_LABEL], 7),
                "PAIR")
+        peer.close()
+
+
+def up_to_end(t, peer, channel):
+    """All is there; END has come."""
+    for _ in range(t.held):
+        last = peer.until("PACKET")[1]
+    peer.send(message("ACK", channel, 0, last),
+              message("SYNC_REQUEST", channel))
+    expect(peer.until("SYNC")[2] == last, "SYNC")
+    peer.send(message("SYNCED", channel))
+    expect(peer.until("END") == (channel, 0), "END")
+
+
+@case
+def end_is_sent_again_until_it_has_arrived():
+    with Target() as t:
+        instance = os.urandom(16)
+        peer = t.peer(instance=instance)
+        up_to_end(t, peer, pair_as_standby(peer))
+        peer.close()
+        # END was lost: the standby is as it was.
+        peer = t.peer(instance=instance)
+        channel = pair_as_standby(peer)
+        peer.until("BEGIN")
+        peer.send(message("SYNC_REQUEST", channel))
+        peer.until("SYNC")
+        peer.send(message("SYNCED", channel))
+        expect(peer.until("END") == (channel, 0), "END")
+        peer.close()
+        expect(t.a.info()["held_packets"] == t.held, "not held any more")
+        # ENDED was lost: it takes no packets any more.
+        peer = t.peer(instance=instance)
+        pair_as_standby(peer, state=ARMED)
+        t.a.wait("held_packets", "=", 0)
+        done = t.relay.wait_done()
+        expect([(d["result"], d["packets"], d["discarded"]) for d in done] ==
+               [("done", t.held, 0)], f"{done}")
+        peer.until("UNPAIR")
+        peer.close()
+
+
+@case
+def unpair_instead_of_ended_is_an_end():
+    with Target() as t:
+        peer = t.peer()
+        channel = pair_as_standby(peer)
+        up_to_end(t, peer, channel)
+        peer.send(message("UNPAIR", channel, 1, text="it is gone"))
+        t.a.wait("held_packets", "=", 0)
+        expect(t.relay.wait_done()[-1]["result"] == "done", "not done")
         peer.close()
 
 
