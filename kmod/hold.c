@@ -936,7 +936,7 @@ int tapmig_hold_refuse(struct tapmig_hold *h, struct netlink_ext_ack *extack)
  * @entries: least entries of each, 0: what its limits allow
  *
  * Return: 0; -EBUSY: not ARMED; -ENODEV: dead, or no queue; -ERANGE: more
- * than the limits allow; -ENOMEM: some rings may be enlarged.
+ * than the limits allow; -ENOMEM: an earlier one stays in force.
  */
 int tapmig_hold_prepare(struct tapmig_hold *h, u32 entries)
 {
@@ -967,13 +967,15 @@ int tapmig_hold_prepare(struct tapmig_hold *h, u32 entries)
 		if (err)
 			break;
 	}
-	h->prepared = !err;
-	h->prepared_entries = entries;
 	trace_tapmig_prepare(h, entries);
-	if (h->prepared)
+	if (!err) {
+		h->prepared = true;
+		h->prepared_entries = entries;
 		tapmig_hold_start_deadline(h);
-	else
+	} else {
+		/* Unless an earlier one still wants them enlarged. */
 		tapmig_hold_restore_rings(h);
+	}
 unlock:
 	mutex_unlock(&h->lock);
 	return err;

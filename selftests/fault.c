@@ -735,6 +735,29 @@ TEST_F_TIMEOUT(fault, late_imports_wait_for_memory, LONG)
 	}
 }
 
+/* More frames than the ring of a device has room for. */
+#define PREPARED	1500
+
+TEST_F_TIMEOUT(fault, a_failed_prepare_leaves_an_earlier_one, LONG)
+{
+	int times, ret = 0;
+
+	/* When it first fails, there is memory again for what comes next. */
+	for (times = 1; !ret && times <= 50; times++) {
+		reach(_metadata, self, ARMED);
+		ASSERT_EQ(0, hold_prepare(self->hold, 2 * PREPARED));
+		everywhere(&self->every, 100, times);
+		ret = prepare(self);
+		everywhere(&self->every, 0, -1);
+		tx_flow(&self->n, self->tx, ARRIVED, self->sent, PREPARED);
+		self->sent += PREPARED;
+		finish(_metadata, self);
+		ASSERT_FALSE(_metadata->exit_code == KSFT_FAIL)
+			TH_LOG("%d times", times);
+	}
+	EXPECT_EQ(-ENOMEM, ret);
+}
+
 /*
  * A packet that has to be segmented, between two others. All of it is to come,
  * in order.
