@@ -1378,10 +1378,6 @@ static int tapmig_device_event(unsigned long event, struct net_device *dev,
 	struct tapmig_hold *h;
 	unsigned long id = 0;
 
-	if (before && (event == NETDEV_CHANGE || event == NETDEV_DOWN ||
-		       event == NETDEV_UNREGISTER ||
-		       event == NETDEV_CHANGE_TX_QUEUE_LEN))
-		tapmig_lefts_forget(dev, event != NETDEV_CHANGE);
 	if (event != NETDEV_UNREGISTER && event != NETDEV_CHANGE_TX_QUEUE_LEN)
 		return NOTIFY_DONE;
 
@@ -1461,7 +1457,6 @@ void tapmig_holds_exit(void)
 	tapmig_lefts_stop();
 	unregister_netdevice_notifier(&tapmig_notifier_after);
 	unregister_netdevice_notifier(&tapmig_notifier_before);
-	tapmig_lefts_forget(NULL, true);
 	/* The last work item may have dropped the last reference. */
 	destroy_workqueue(tapmig_wq);
 	rcu_barrier();

@@ -400,23 +400,17 @@ bool tapmig_queue_restore(struct tapmig_queue *q)
  * @sk: socket of the queue, referenced
  * @ring: its ring
  * @tap: the queue, if it is one of macvtap or ipvtap
- * @dev: its device; only compared with, never followed
  * @grown: the array that we gave the ring
  * @want: entries that it is to have
  *
  * There is no reference to the file: its device has to be free for its next
- * owner. The ring of a tap queue lives as long as its socket. That of a tun
- * queue ends when the file is closed. tun then tells of a change of its
- * device, in the same rtnl section, unless that is down; so, with rtnl, the
- * ring is there as long as neither that was told nor that the device went
- * down, since a moment at which it was up and the file open.
+ * owner. See tapmig_left_gone() for how long the ring is there.
  */
 struct tapmig_left {
 	struct list_head node;
 	struct sock *sk;
 	struct ptr_ring *ring;
 	struct tap_queue *tap;
-	struct net_device *dev;
 	void **grown;
 	int want;
 };
@@ -434,6 +428,21 @@ static void tapmig_left_drop(struct tapmig_left *l)
 	kfree(l);
 }
 
+/*
+ * Is the ring gone, or about to go? That of a tap queue lives as long as its
+ * socket. tun frees that of a file when it is closed, and in the same rtnl
+ * section before that gives up the reference to the socket that stands for the
+ * device; another one is the open file's, and one is ours.
+ */
+static bool tapmig_left_gone(const struct tapmig_left *l)
+{
+	ASSERT_RTNL();
+
+	if (l->tap)
+		return !rcu_access_pointer(l->tap->tap);
+	return refcount_read(&l->sk->sk_refcnt) < 3;
+}
+
 static void tapmig_lefts_work_fn(struct work_struct *work);
 static DECLARE_DELAYED_WORK(tapmig_lefts_work, tapmig_lefts_work_fn);
 
@@ -444,7 +453,7 @@ static void tapmig_lefts_work_fn(struct work_struct *work)
 	rtnl_lock();
 	mutex_lock(&tapmig_lefts_lock);
 	list_for_each_entry_safe(l, next, &tapmig_lefts, node)
-		if ((l->tap && !rcu_access_pointer(l->tap->tap)) ||
+		if (tapmig_left_gone(l) ||
 		    tapmig_ring_restore(l->ring, &l->grown, l->want))
 			tapmig_left_drop(l);
 	/* Nobody may ever read it. */
@@ -459,10 +468,9 @@ static void tapmig_lefts_work_fn(struct work_struct *work)
 /* A hold lets go a queue whose backlog was not read yet. */
 static void tapmig_left_add(struct tapmig_queue *q)
 {
-	struct net_device *dev = q->hold->dev;
 	struct tapmig_left *l;
 
-	if (!q->grown || !dev || tapmig_queue_shut_down(q))
+	if (!q->grown || tapmig_queue_shut_down(q))
 		return;
 	/* Without memory it just stays as it is. */
 	l = kzalloc_obj(*l, GFP_KERNEL_ACCOUNT);
@@ -471,7 +479,6 @@ static void tapmig_left_add(struct tapmig_queue *q)
 	l->sk = q->sock->sk;
 	l->ring = q->ring;
 	l->tap = q->is_tap ? tapmig_tap_queue(q) : NULL;
-	l->dev = dev;
 	l->grown = q->grown;
 	l->want = q->want_entries;
 	sock_hold(l->sk);
@@ -479,10 +486,6 @@ static void tapmig_left_add(struct tapmig_queue *q)
 	list_add_tail(&l->node, &tapmig_lefts);
 	tapmig_lefts_delay = TAPMIG_RESTORE_DELAY;
 	mutex_unlock(&tapmig_lefts_lock);
-	/* In the list before: it is told if it goes down from now on. */
-	smp_mb();
-	if (!q->is_tap && !(READ_ONCE(dev->flags) & IFF_UP))
-		tapmig_lefts_forget(dev, true);
 	mod_delayed_work(tapmig_wq, &tapmig_lefts_work, TAPMIG_RESTORE_DELAY);
 }
 
@@ -504,26 +507,16 @@ static void tapmig_left_adopt(struct tapmig_queue *q)
 	mutex_unlock(&tapmig_lefts_lock);
 }
 
-/**
- * tapmig_lefts_forget - rings may be gone, or resized
- * @dev: device of their queues, NULL: all
- * @tap: also those of macvtap and ipvtap
- */
-void tapmig_lefts_forget(const struct net_device *dev, bool tap)
-{
-	struct tapmig_left *l, *next;
-
-	mutex_lock(&tapmig_lefts_lock);
-	list_for_each_entry_safe(l, next, &tapmig_lefts, node)
-		if (!dev || (l->dev == dev && (tap || !l->tap)))
-			tapmig_left_drop(l);
-	mutex_unlock(&tapmig_lefts_lock);
-}
-
 /** tapmig_lefts_stop - the module goes away: rings stay as they are */
 void tapmig_lefts_stop(void)
 {
+	struct tapmig_left *l, *next;
+
 	cancel_delayed_work_sync(&tapmig_lefts_work);
+	mutex_lock(&tapmig_lefts_lock);
+	list_for_each_entry_safe(l, next, &tapmig_lefts, node)
+		tapmig_left_drop(l);
+	mutex_unlock(&tapmig_lefts_lock);
 }
 
 /* What was taken out of the ring for a resize is captured after all. */
