@@ -1181,31 +1181,68 @@ static bool tapmig_is_tun(const struct net_device *dev)
 }
 
 /*
+ * May a queue that is enabled be one of @dev? Its name alone does not say so:
+ * the device can have been moved away, and another one have the name.
+ *
+ * The private data of a tun device begin with an array of its enabled queues,
+ * and a queue with its socket. Pointers are compared only. An array of other
+ * contents than can be there is another layout, of a kernel to come: then the
+ * name has to do.
+ */
+static bool tapmig_tun_may_have(const struct net_device *dev,
+				const struct sock *sk)
+{
+	void *const *queues = netdev_priv(dev);
+	bool end = false;
+	unsigned int i;
+
+	ASSERT_RTNL();
+
+	if (dev->rtnl_link_ops->priv_size < MAX_TAP_QUEUES * sizeof(*queues))
+		return true;
+	for (i = 0; i < MAX_TAP_QUEUES; i++) {
+		if (queues[i] == sk)
+			return true;
+		if (queues[i] && end)
+			return true;
+		end = !queues[i];
+	}
+	return false;
+}
+
+static struct net_device *tapmig_tun_by_name(struct tapmig_hold *h,
+					     struct net *net, struct sock *sk,
+					     const char *name)
+{
+	struct net_device *dev = __dev_get_by_name(net, name);
+
+	if (!tapmig_is_tun(dev))
+		return NULL;
+	if (h->want_ifindex && (!net_eq(net, h->net) ||
+				dev->ifindex != h->want_ifindex))
+		return NULL;
+	/* The others may be disabled. */
+	return h->dev || tapmig_tun_may_have(dev, sk) ? dev : NULL;
+}
+
+/*
  * The device of a tun file is in the namespace where the file was opened. If
  * it was moved to that of the hold's creator, who could name any device
  * there, he has to be in charge of it.
  */
 static struct net_device *tapmig_tun_dev(struct tapmig_hold *h,
-					 struct socket *sock, const char *name)
+					 struct sock *sk, const char *name)
 {
-	struct net *net = sock_net(sock->sk);
+	struct net *net = sock_net(sk);
 	struct net_device *dev;
 
 	ASSERT_RTNL();
 
-	dev = __dev_get_by_name(net, name);
-	if (tapmig_is_tun(dev) &&
-	    (!h->want_ifindex || (net_eq(net, h->net) &&
-				  dev->ifindex == h->want_ifindex)))
-		return dev;
-	if (net_eq(net, h->net) ||
+	dev = tapmig_tun_by_name(h, net, sk, name);
+	if (dev || net_eq(net, h->net) ||
 	    !ns_capable(h->net->user_ns, CAP_NET_ADMIN))
-		return NULL;
-	dev = __dev_get_by_name(h->net, name);
-	if (tapmig_is_tun(dev) &&
-	    (!h->want_ifindex || dev->ifindex == h->want_ifindex))
 		return dev;
-	return NULL;
+	return tapmig_tun_by_name(h, h->net, sk, name);
 }
 
 static struct socket *tapmig_file_socket(struct file *file, bool *is_tap,
@@ -1365,7 +1402,7 @@ int tapmig_queue_add(struct tapmig_hold *h, struct file *file, u16 index)
 		err = -ESHUTDOWN;
 		if (tapmig_queue_shut_down(q))
 			goto unlock;
-		dev = tapmig_tun_dev(h, sock, name);
+		dev = tapmig_tun_dev(h, sock->sk, name);
 		err = h->want_ifindex ? -EXDEV : -ENODEV;
 		if (!dev)
 			goto unlock;

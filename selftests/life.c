@@ -928,4 +928,78 @@ TEST_F_TIMEOUT(life, nothing_is_touched_of_a_queue_that_was_closed, 300)
 	}
 }
 
+/* --- devices that have got the name of another one ------------------------- */
+
+FIXTURE(namesake) {
+	/* One that has moved to another namespace, and one with its name. */
+	struct nic n, same;
+	int home, other;
+};
+
+FIXTURE_SETUP(namesake)
+{
+	netns_new();
+	self->home = netns_fd();
+	nic_open(&self->n, TAP, 12, 1);
+	link_txqlen(self->n.name, ENTRIES);
+	netns_new();
+	self->other = netns_fd();
+	netns_enter(self->home);
+	link_netns(self->n.name, self->other);
+	ASSERT_TRUE(nic_open_named(&self->same, self->n.name, TAP, 12, 1));
+}
+
+FIXTURE_TEARDOWN(namesake)
+{
+}
+
+TEST_F(namesake, its_queue_is_not_taken_for_the_others)
+{
+	struct tapmig_create c = CREATE();
+	int hold;
+
+	hold = hold_create(&c);
+	ASSERT_LE(0, hold);
+	EXPECT_EQ(-ENODEV, hold_add(hold, self->n.fd[0], 0));
+	EXPECT_EQ(0, hold_add(hold, self->same.fd[0], 0));
+	c = CREATE(.ifindex = self->same.ifindex);
+	hold = hold_create(&c);
+	ASSERT_LE(0, hold);
+	EXPECT_EQ(-EXDEV, hold_add(hold, self->n.fd[0], 0));
+	/* Where it is, it is found, in spite of the one where it was. */
+	netns_enter(self->other);
+	c = CREATE();
+	hold = hold_create(&c);
+	ASSERT_LE(0, hold);
+	EXPECT_EQ(0, hold_add(hold, self->n.fd[0], 0));
+	ASSERT_EQ(0, link_del(self->n.name));
+	EXPECT_TRUE(hold_wait_state(hold, TAPMIG_STATE_DEAD));
+}
+
+TEST_F_TIMEOUT(namesake, nothing_is_touched_of_its_queue_that_was_closed, 300)
+{
+	struct tally t = {};
+	struct nic n = {};
+	int hold, tx;
+
+	/* When its ring has its size, those of all others were looked at. */
+	ASSERT_TRUE(nic_open_named(&n, "watch", TAP, 12, 1));
+	link_txqlen(n.name, ENTRIES);
+	tx = tx_open(n.tx_ifindex, TX_BYPASS);
+	hold = hold_new(&self->same, NULL);
+	/* Not the first one: it might be a queue that is disabled. */
+	ASSERT_EQ(0, hold_add(hold, self->n.fd[0], 1));
+	ASSERT_EQ(0, hold_prepare(hold, 1000));
+	netns_enter(self->other);
+	link_up(self->n.name);
+	tx_flow(&self->n, tx_open(if_nametoindex(self->n.name), TX_BYPASS),
+		0, 0, 300);
+	netns_enter(self->home);
+	close(hold);
+	nic_close(&self->n);
+	leave_backlog(_metadata, &n, tx, 300);
+	ASSERT_TRUE(nic_wait(&n, &t, 300));
+	ASSERT_TRUE(busywait(ring_has_entries(&n, tx)));
+}
+
 TEST_HARNESS_MAIN
