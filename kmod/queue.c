@@ -910,14 +910,15 @@ static struct tapmig_queue *tapmig_probe(struct tapmig_hold *h, u16 txq)
  * a reader, so a packet is sent to each index to see where it comes out. This
  * is not possible when the device has queues that the hold has not; then the
  * indices that the owner gave are believed. They are too when the device
- * filters the probe.
+ * filters the probe. macvtap does tell, and sends such a packet to the network.
  *
  * Return: 0, or -ENOMEM: some are not known.
  */
 int tapmig_queues_map(struct tapmig_hold *h)
 {
-	unsigned int i, nr, probes = 0, seen = 0;
+	unsigned int i, nr, probes = 0, seen = 0, last = 0;
 	struct tapmig_queue *q;
+	bool is_tap = false;
 
 	ASSERT_RTNL();
 	lockdep_assert_held(&h->lock);
@@ -931,10 +932,16 @@ int tapmig_queues_map(struct tapmig_hold *h)
 				 tapmig_tap_queue(q)->queue_index : -1;
 		else
 			q->txq = -1;
-		seen += q->txq >= 0;
+		is_tap = q->is_tap;
+		last = q->index;
 	}
-	/* With one of each there is nothing to find out. */
-	if (!seen && nr <= h->nr_queues && h->nr_queues > 1)
+	if (is_tap)
+		return 0;
+	/*
+	 * With one of each there is nothing to find out. Nor should it get to
+	 * a queue that the owner has not given us.
+	 */
+	if (nr <= h->nr_queues && last == h->nr_queues - 1 && last)
 		probes = nr;
 	for (i = 0; i < probes; i++) {
 		q = tapmig_probe(h, i);

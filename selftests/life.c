@@ -4,7 +4,9 @@
  */
 #include "lib.h"
 
+#include <arpa/inet.h>
 #include <fcntl.h>
+#include <linux/if_packet.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -1000,6 +1002,63 @@ TEST_F_TIMEOUT(namesake, nothing_is_touched_of_its_queue_that_was_closed, 300)
 	leave_backlog(_metadata, &n, tx, 300);
 	ASSERT_TRUE(nic_wait(&n, &t, 300));
 	ASSERT_TRUE(busywait(ring_has_entries(&n, tx)));
+}
+
+/* --- what a hand-over finds out about queues ------------------------------- */
+
+/* It tries where things come out, with frames of its own. */
+#define PROBE_TYPE	0x88b5
+
+static bool is_probe(const __u8 *frame)
+{
+	const __u8 type[2] = { PROBE_TYPE >> 8, PROBE_TYPE & 0xff };
+
+	return !memcmp(frame + 2 * ETH_ALEN, type, sizeof(type));
+}
+
+TEST(a_hand_over_sends_nothing_to_the_network_of_a_macvtap)
+{
+	struct sockaddr_ll sll = {
+		.sll_family = AF_PACKET,
+		.sll_protocol = htons(PROBE_TYPE),
+	};
+	struct nic n;
+	int hold, s;
+	__u8 f[64];
+
+	netns_new();
+	nic_open(&n, MACVTAP, 12, 2);
+	s = socket(AF_PACKET, SOCK_RAW | SOCK_NONBLOCK, 0);
+	sll.sll_ifindex = n.tx_ifindex;
+	ASSERT_EQ(0, bind(s, (void *)&sll, sizeof(sll)));
+	hold = hold_new(&n, NULL);
+	ASSERT_EQ(0, hold_freeze(hold));
+	nic_set_queue(n.fd[0], false);
+	nic_set_queue(n.fd[1], false);
+	ASSERT_EQ(0, hold_thaw_wait(hold));
+	EXPECT_EQ(-1, recv(s, f, sizeof(f), 0));
+	EXPECT_EQ(EAGAIN, errno);
+}
+
+TEST(a_hand_over_sends_nothing_to_a_queue_that_is_not_held)
+{
+	struct tapmig_create c = CREATE();
+	__u8 f[2048];
+	struct nic n;
+	int hold, q;
+
+	netns_new();
+	nic_open(&n, TAP, 0, 4);
+	nic_set_queue(n.fd[3], false);
+	nic_set_queue(n.fd[2], false);
+	hold = hold_create(&c);
+	ASSERT_LE(0, hold);
+	for (q = 1; q < 4; q++)
+		ASSERT_EQ(0, hold_add(hold, n.fd[q], q));
+	ASSERT_EQ(0, hold_freeze(hold));
+	ASSERT_EQ(0, hold_thaw_wait(hold));
+	while (read(n.fd[0], f, sizeof(f)) > 0)
+		EXPECT_FALSE(is_probe(f));
 }
 
 TEST_HARNESS_MAIN
