@@ -169,6 +169,9 @@ static inline void tapmig_list_splice(struct tapmig_list *to,
  * @frozen: guarded by the ring's consumer lock
  * @seen_array: array of the ring at the last drain; consumer lock
  * @seen_head: consumer_head of the ring at the last drain; consumer lock
+ * @given_left: packets that vhost-net gave back, and that are still in the
+ *	ring as there was no memory; consumer lock
+ * @given_low: number of the first of them
  * @grown: array that we gave the ring and that is larger than the device
  *	wants; hold->lock. Only compared with, never followed.
  * @want_entries: entries that the ring had when we first enlarged it
@@ -191,6 +194,8 @@ struct tapmig_queue {
 	bool frozen;
 	void **seen_array;
 	int seen_head;
+	int given_left;
+	u64 given_low;
 	void **grown;
 	int want_entries;
 	struct tapmig_list out;
@@ -526,7 +531,7 @@ int tapmig_queue_grow(struct tapmig_queue *q, u32 entries);
 bool tapmig_queue_restore(struct tapmig_queue *q);
 void tapmig_queue_freeze(struct tapmig_queue *q);
 void tapmig_queue_unfreeze(struct tapmig_queue *q);
-void tapmig_queue_drain(struct tapmig_queue *q);
+bool tapmig_queue_drain(struct tapmig_queue *q);
 void tapmig_queue_handover(struct tapmig_queue *q, struct tapmig_handover *ho);
 void tapmig_queue_before_resize(struct tapmig_queue *q);
 void tapmig_queue_wake(struct tapmig_queue *q);

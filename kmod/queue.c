@@ -110,11 +110,17 @@ static bool __tapmig_queue_drain(struct tapmig_queue *q)
 	lockdep_assert_held(&r->consumer_lock);
 
 	spin_lock_irqsave(&h->pkt_lock, flags);
+	low = q->given_low;
 	given = tapmig_ring_given_back(q);
-	if (given >= h->low_seq)
-		given = 0;
-	low = h->low_seq - given;
-	h->low_seq = low;
+	if (given) {
+		given += q->given_left;
+		if (given >= h->low_seq)
+			given = 0;
+		low = h->low_seq - given;
+		h->low_seq = low;
+	} else {
+		given = q->given_left;
+	}
 	while ((ptr = __ptr_ring_peek(r))) {
 		if (unlikely(ptr == h->probe)) {
 			__ptr_ring_discard_one(r);
@@ -146,6 +152,8 @@ static bool __tapmig_queue_drain(struct tapmig_queue *q)
 	}
 	q->seen_array = r->queue;
 	q->seen_head = r->consumer_head;
+	q->given_left = all ? 0 : max(given, 0);
+	q->given_low = low;
 	spin_unlock_irqrestore(&h->pkt_lock, flags);
 
 	/* 7.3 and later: a sender may wait for room. */
@@ -215,17 +223,22 @@ static void tapmig_queue_drain_work(struct work_struct *work)
 /**
  * tapmig_queue_drain - take what is in the ring of a queue, if it is frozen
  * @q: the queue
+ *
+ * Return: false if a packet could not be taken, for want of memory.
  */
-void tapmig_queue_drain(struct tapmig_queue *q)
+bool tapmig_queue_drain(struct tapmig_queue *q)
 {
+	bool all = true;
+
 	lockdep_assert_held(&q->hold->lock);
 
 	if (!q->file)
-		return;
+		return true;
 	spin_lock_bh(&q->ring->consumer_lock);
 	if (q->frozen)
-		__tapmig_queue_drain(q);
+		all = __tapmig_queue_drain(q);
 	spin_unlock_bh(&q->ring->consumer_lock);
+	return all;
 }
 
 /**
@@ -553,9 +566,15 @@ void tapmig_queue_freeze(struct tapmig_queue *q)
 	WRITE_ONCE(q->frozen, true);
 	/* What is in the ring came in order, given back or not. */
 	q->seen_array = NULL;
+	q->given_left = 0;
 	tapmig_queue_recapture(q);
 	__tapmig_queue_drain(q);
 	spin_unlock_bh(&r->consumer_lock);
+
+	/* What a hook has let pass that did not see it is in the ring now. */
+	spin_lock_irq(&sk_sleep(q->sock->sk)->lock);
+	spin_unlock_irq(&sk_sleep(q->sock->sk)->lock);
+	tapmig_queue_drain(q);
 }
 
 /**
@@ -624,6 +643,7 @@ void tapmig_queue_before_resize(struct tapmig_queue *q)
 		}
 		tapmig_hold_charge_all(q->hold, q->out.count, q->out.bytes);
 		q->seen_array = NULL;
+		q->given_left = 0;
 		WRITE_ONCE(q->frozen, true);
 	}
 	spin_unlock_bh(&r->consumer_lock);
@@ -855,12 +875,48 @@ u32 tapmig_queue_produce(struct tapmig_queue *q, struct tapmig_list *l,
 	return done;
 }
 
+/* The queue where a probe has come out; or -ENOMEM: it may still be in one. */
+static struct tapmig_queue *tapmig_probe_found(struct tapmig_hold *h)
+{
+	struct tapmig_queue *q, *res;
+	struct sk_buff *skb = NULL;
+	bool all = true;
+
+	list_for_each_entry(q, &h->queues, node)
+		all &= tapmig_queue_drain(q);
+
+	spin_lock_irq(&h->pkt_lock);
+	res = h->probe_queue;
+	if (res || all) {
+		skb = h->probe;
+		h->probe = NULL;
+	}
+	spin_unlock_irq(&h->pkt_lock);
+	if (!skb)
+		return ERR_PTR(-ENOMEM);
+	/*
+	 * The ring's reference is ours now, if it got there. No loss: nobody
+	 * sent it but we.
+	 */
+	if (res)
+		kfree_skb(skb);
+	kfree_skb(skb);
+	return res;
+}
+
 /* Where does what the device sends to queue @txq come out; or -ENOMEM. */
 static struct tapmig_queue *tapmig_probe(struct tapmig_hold *h, u16 txq)
 {
 	struct net_device *dev = h->dev;
-	struct tapmig_queue *q, *res;
+	struct tapmig_queue *q;
 	struct sk_buff *skb;
+
+	/* One that was behind a packet for which there was no memory. */
+	if (h->probe) {
+		q = tapmig_probe_found(h);
+		if (IS_ERR(q))
+			return q;
+	}
 
 	skb = alloc_skb(ETH_ZLEN, GFP_KERNEL);
 	if (!skb)
@@ -883,22 +939,7 @@ static struct tapmig_queue *tapmig_probe(struct tapmig_hold *h, u16 txq)
 	local_bh_disable();
 	dev->netdev_ops->ndo_start_xmit(skb, dev);
 	local_bh_enable();
-	list_for_each_entry(q, &h->queues, node)
-		tapmig_queue_drain(q);
-
-	spin_lock_irq(&h->pkt_lock);
-	skb = h->probe;
-	res = h->probe_queue;
-	h->probe = NULL;
-	spin_unlock_irq(&h->pkt_lock);
-	/*
-	 * The ring's reference is ours now, if it got there. No loss: nobody
-	 * sent it but we.
-	 */
-	if (res)
-		kfree_skb(skb);
-	kfree_skb(skb);
-	return res;
+	return tapmig_probe_found(h);
 }
 
 /**
