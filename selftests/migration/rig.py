@@ -324,12 +324,12 @@ class Relays:
 class Hook:
     """The program for a QEMU that knows nothing of holds, at its monitor."""
 
-    def __init__(self, side, qemu):
+    def __init__(self, side, qemu, *options, cards=len(NETS)):
         self.side = side
         self.process = subprocess.Popen(
             ["ip", "netns", "exec", qemu.host, "./tapmig-qmp", side,
-             qemu.hook_path] +
-            [f"tap{n}={UUID}/net{n}" for n in range(len(NETS))],
+             qemu.hook_path, *options] +
+            [f"tap{n}={UUID}/net{n}" for n in range(cards)],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, bufsize=0)
 
     def wait(self, text):

@@ -968,6 +968,49 @@ def shared_by_cpr_transfer():
     b.quit()
 
 
+# A QEMU without the property, and a program at its monitor
+
+@case
+def a_program_that_comes_after_the_guest_thaws():
+    a = Machine("hostA", mode=None)
+    hook = rig.Hook("destination", a, cards=1)
+    hook.wait("thawed")
+    hook.end()
+    wait_no_hold()
+    a.quit()
+
+
+def ended_in_the_migration(*options):
+    """Its guest, after the program has been ended while it migrates slowly."""
+    a, b = pair(mode=None)
+    hook = rig.Hook("source", a, *options, cards=1)
+    hook.wait("ready")
+    a.stay_in_precopy("pause-before-switchover")
+    hook.process.terminate()
+    hook.end(1)
+    wait_no_hold()
+    return a, b
+
+
+@case
+def a_program_that_is_ended_cancels_what_nobody_would_go_on_with():
+    a, b = ended_in_the_migration("--continue")
+    a.reach("cancelled")
+    expect(a.status(), "running", "the guest")
+    a.quit()
+    b.ended()
+
+
+@case
+def a_program_that_is_ended_leaves_the_migration_to_the_management():
+    a, b = ended_in_the_migration()
+    a.speed(FAST)
+    a.reach("pre-switchover")
+    a.switch_over()
+    a.quit()
+    b.quit()
+
+
 # Who may, and what is refused
 
 @case
