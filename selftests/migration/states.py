@@ -614,6 +614,20 @@ def cancelled_in_the_switchover_it_gets_all_back(queues=1):
     a.quit()
 
 
+@quick
+@case
+def a_network_that_stalls_in_the_switchover_does_not_thaw_it():
+    """As long as it sends the state of devices, QEMU cannot renew."""
+    a, b = pair()
+    a.reach_switchover()
+    expect(holds("hostA")[0]["deadline_in_ms"] > 4 * 60 * 1000, True,
+           "deadline of minutes")
+    a.cancel()
+    b.ended()
+    a.quit()
+    wait_no_hold()
+
+
 @case
 def the_destination_dies_in_the_switchover():
     a, b = pair()
@@ -700,9 +714,7 @@ def reset_after_it_has_left_changes_nothing():
     b.quit()
 
 
-@case
-def unplugged_after_it_has_left_what_came_is_kept():
-    a, b = pair()
+def unplug_after_it_has_left(a, b):
     a.want_unplug()
     a.reach_switchover()
     send("hostA", 2)
@@ -734,6 +746,26 @@ def there_back_and_there_again():
         a = b
     a.quit()
     wait_no_hold()
+
+
+@case
+def unplugged_after_it_has_left_what_came_is_kept():
+    unplug_after_it_has_left(*pair())
+
+
+@case
+def the_same_after_a_shutdown_that_did_not_end_it():
+    a, b = Machine("hostA", "-no-shutdown"), destination()
+
+    def shut_down():
+        # As a guest does by ACPI, once the firmware has set that up.
+        a.hmp("o/w 0x604 0x2000")
+        return a.status() == "shutdown"
+    wait_until("shut down", shut_down)
+    a.command("system_reset")
+    a.wait("RESET")
+    a.command("cont")
+    unplug_after_it_has_left(a, b)
 
 
 # Postcopy
@@ -831,6 +863,25 @@ def started_later_it_is_frozen_until_cont():
     wait_until("paused", lambda: b.status() == "paused")
     expect(hold("hostB"), ("frozen", "standby"), "hold")
     b.command("cont")
+    wait_no_hold("hostB")
+    expect(b.counts(), (2, 2), "held")
+    a.quit()
+    b.quit()
+
+
+@case
+def frozen_by_a_relay_when_the_guest_has_come_it_thaws():
+    """One that tells a stand-by of a failure, and is late."""
+    a, b = pair()
+    a.reach_switchover()
+    a.switch_over()
+    b.wait("RESUME")
+    # It would close the hold soon.
+    os.kill(b.pid, signal.SIGSTOP)
+    wait_until("armed", lambda: hold("hostB") == ("armed", "standby"))
+    tapmig("hostB", "freeze", "id", str(holds("hostB")[0]["id"]))
+    send("hostB", 2)
+    os.kill(b.pid, signal.SIGCONT)
     wait_no_hold("hostB")
     expect(b.counts(), (2, 2), "held")
     a.quit()
@@ -1070,6 +1121,7 @@ def a_queue_in_a_hold_of_another_refuses_the_migration():
     why = a.command("query-migrate")["error-desc"]
     expect("the TAP device is in a hold" in why, True, why)
     expect(a.status(), "running", "the guest")
+    expect(a.reads(), 1, "readers")
     tapmig("hostA", "thaw", "dev", tap_name(1), "wait")
     a.quit()
 
@@ -1106,6 +1158,35 @@ def the_deadline_is_renewed_while_it_may_be_needed():
         left.append(holds("hostA")[0]["deadline_in_ms"])
         return left[-1] > min(left)
     wait_until("renewed", renewed)
+    a.cancel()
+    b.ended()
+    a.quit()
+
+
+@long
+@case
+def a_guest_that_runs_is_not_cut_off_for_ever():
+    """QEMU renews what it has frozen itself."""
+    a, b = pair()
+    # Its socket fills up before the switchover.
+    os.kill(b.pid, signal.SIGSTOP)
+    a.stay_in_precopy()
+    number = str(holds("hostA")[0]["id"])
+    # Longer than it takes QEMU to renew.
+    tapmig("hostA", "set", "id", number, "max-frozen-ms", "15000")
+    tapmig("hostA", "freeze", "id", number)
+    left = [15000]
+
+    def thawed():
+        there = holds("hostA")[0]
+        if there["state"] != "frozen":
+            return True
+        left.append(there["deadline_in_ms"])
+        if left[-1] > left[-2]:
+            raise Failure(f"renewed: {left}")
+        return False
+    wait_until("thawed", thawed)
+    os.kill(b.pid, signal.SIGCONT)
     a.cancel()
     b.ended()
     a.quit()
