@@ -584,6 +584,23 @@ def nobody_reads_while_four_queues_are_frozen():
 
 
 @case
+def completed_with_channels_for_memory_it_is_the_same():
+    a, b = Machine("hostA"), destination(uri="defer")
+    for m in a, b:
+        m.capabilities("multifd")
+    b.command("migrate-incoming", uri=MIGRATION)
+    a.reach_switchover()
+    send("hostA", 5)
+    send("hostB", 2)
+    a.switch_over()
+    wait_no_hold("hostB")
+    expect(b.counts(), (2, 2), "destination")
+    expect(a.hold("held-packets"), 5, "kept for the relay")
+    a.quit()
+    b.quit()
+
+
+@case
 def completed_with_four_queues():
     completed_the_source_keeps_what_came(4)
 
@@ -770,8 +787,8 @@ def the_same_after_a_shutdown_that_did_not_end_it():
 
 # Postcopy
 
-def in_postcopy():
-    a, b = pair()
+def in_postcopy(*extra):
+    a, b = Machine("hostA", *extra), destination(*extra)
     b.capabilities("postcopy-ram")
     a.stay_in_precopy("postcopy-ram", "pause-before-switchover")
     a.command("migrate-start-postcopy")
@@ -800,6 +817,25 @@ def quit_in_postcopy_keeps_what_came():
     a.quit()
     expect(hold("hostA"), ("dead", "source"), "hold")
     expect(holds("hostA")[0]["held_packets"], 4, "kept for the relay")
+
+
+@case
+def recovered_in_postcopy_the_source_keeps_what_came():
+    # So much that it is not done at once.
+    a, b = in_postcopy("-m", "1024")
+    a.command("migrate-pause")
+    a.reach("postcopy-paused")
+    b.reach("postcopy-paused")
+    send("hostA", 1)
+    expect(hold("hostA"), ("frozen", "source"), "while it is paused")
+    uri = f"unix:{RUN}/recovery"
+    b.command("migrate-recover", uri=uri)
+    a.command("migrate", uri=uri, resume=True)
+    a.reach("completed")
+    expect(hold("hostA"), ("frozen", "source"), "recovered")
+    expect(a.hold("held-packets"), 5, "kept for the relay")
+    a.quit()
+    b.quit()
 
 
 # The destination
