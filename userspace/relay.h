@@ -622,6 +622,8 @@ void relay_peer_hello(struct conn *c, uint32_t version,
 void relay_peer_pong(struct conn *c, uint64_t echo, uint64_t time);
 void relay_peer_offer(struct conn *c, const struct offer *o);
 void relay_peer_withdraw(struct conn *c, uint32_t handle);
+/* With all that it had on offer. */
+void relay_peer_gone(struct conn *c);
 void relay_peer_pair(struct conn *c, uint32_t channel, uint32_t source,
 		     uint32_t standby);
 void relay_peer_paired(struct channel *ch);

@@ -223,7 +223,6 @@ static void close_channels(struct conn *c)
 void conn_free(struct conn *c)
 {
 	struct channel *ch;
-	struct offer *o;
 
 	close_channels(c);
 	/* A peer that is there, and then is not, is not tried too often. */
@@ -235,10 +234,7 @@ void conn_free(struct conn *c)
 		TAILQ_REMOVE(&c->channels, ch, link);
 		free(ch);
 	}
-	while ((o = TAILQ_FIRST(&c->offers))) {
-		TAILQ_REMOVE(&c->offers, o, link);
-		free(o);
-	}
+	relay_peer_gone(c);
 	tls_free(c->tls);
 	close(c->rfd);
 	if (c->wfd != c->rfd)

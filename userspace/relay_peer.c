@@ -119,6 +119,64 @@ struct offer *relay_peer_find(struct conn *c, uint32_t handle)
 	return NULL;
 }
 
+/*
+ * The best of the peers' holds with this label and role, and where it is;
+ * *twice: there are two as good.
+ */
+static struct offer *offer_best(struct relay *r, uint32_t role,
+				const char *label, struct conn **at,
+				bool *twice)
+{
+	struct offer *o, *best = NULL;
+	int rank, best_rank = -1;
+	struct conn *c;
+
+	*twice = false;
+	TAILQ_FOREACH(c, &r->conns, link) {
+		if (c->dead || c->state != CONN_OPEN || !c->said_hello)
+			continue;
+		TAILQ_FOREACH(o, &c->offers, link) {
+			if (o->role != role || strcmp(o->label, label))
+				continue;
+			rank = relay_rank(o->state, o->flags);
+			/* A dead standby takes nothing. */
+			if (rank < best_rank ||
+			    (!rank && role == TAPMIG_ROLE_STANDBY))
+				continue;
+			*twice = rank == best_rank;
+			best_rank = rank;
+			best = o;
+			*at = c;
+		}
+	}
+	return best;
+}
+
+/* A source is gone, or counts less: another one may have been refused. */
+static void source_fell(struct conn *c, const struct offer *o)
+{
+	struct relay_hold *rh;
+
+	if (o->role != TAPMIG_ROLE_SOURCE)
+		return;
+	TAILQ_FOREACH(rh, &c->relay->holds, link)
+		if (!rh->gone && !rh->chan &&
+		    rh->h.role == TAPMIG_ROLE_STANDBY && *rh->h.label &&
+		    !strcmp(rh->h.label, o->label))
+			offer_anew(c->relay, rh, c);
+}
+
+void relay_peer_gone(struct conn *c)
+{
+	struct offer *o;
+
+	while ((o = TAILQ_FIRST(&c->offers))) {
+		TAILQ_REMOVE(&c->offers, o, link);
+		source_fell(c, o);
+		free(o);
+	}
+}
+
 static struct channel *channel_to(struct conn *c, uint32_t handle)
 {
 	struct channel *ch;
@@ -134,6 +192,7 @@ void relay_peer_offer(struct conn *c, const struct offer *new)
 {
 	struct offer *o = relay_peer_find(c, new->handle);
 	struct channel *ch;
+	int rank;
 
 	if (o) {
 		/* What pairing itself changes is no reason to try again. */
@@ -145,12 +204,15 @@ void relay_peer_offer(struct conn *c, const struct offer *new)
 				   new->handle);
 			return;
 		}
+		rank = relay_rank(o->state, o->flags);
 		o->flags = new->flags;
 		o->role = new->role;
 		o->state = new->state;
 		o->max_packets = new->max_packets;
 		o->max_bytes = new->max_bytes;
 		o->frozen_ns = new->frozen_ns;
+		if (relay_rank(o->state, o->flags) < rank)
+			source_fell(c, o);
 		ch = channel_to(c, o->handle);
 		if (ch)
 			source_peer_changed(ch);
@@ -187,6 +249,7 @@ void relay_peer_withdraw(struct conn *c, uint32_t handle)
 	TAILQ_FOREACH(other, &c->offers, link)
 		if (!strcmp(other->label, o->label))
 			other->refused = false;
+	source_fell(c, o);
 	free(o);
 	/* Its channel is ended by UNPAIR. */
 	c->relay->pair_wanted = true;
@@ -280,13 +343,28 @@ static void channel_never(struct conn *c, const char *why)
 		relay_send_unpair(ch, why);
 }
 
+/*
+ * Whose source is not the best one. What a dead one has sent goes with the next
+ * BEGIN; what one that lives has sent may be delivered any time.
+ */
+static bool gives_way(const struct channel *ch)
+{
+	struct offer *o = relay_peer_find(ch->conn, ch->peer_handle);
+
+	if (!ch->begun)
+		return true;
+	return ch->hold->h.state == TAPMIG_STATE_FROZEN &&
+	       (!o || o->state == TAPMIG_STATE_DEAD);
+}
+
 void relay_peer_pair(struct conn *c, uint32_t number, uint32_t source,
 		     uint32_t standby)
 {
 	struct relay_hold *rh = relay_hold_find(c->relay, standby), *best;
-	struct offer *o = relay_peer_find(c, source);
+	struct offer *o = relay_peer_find(c, source), *best_offer;
 	char text[RELAY_TEXT_MAX];
 	struct channel *ch;
+	struct conn *at;
 	bool twice;
 
 	if (number != c->peer_opened || c->in.interfaces != number + 1) {
@@ -327,6 +405,20 @@ void relay_peer_pair(struct conn *c, uint32_t number, uint32_t source,
 		channel_never(c, text);
 		return;
 	}
+	best_offer = offer_best(c->relay, TAPMIG_ROLE_SOURCE, o->label, &at,
+				&twice);
+	if (best_offer != o || twice) {
+		snprintf(text, sizeof(text), "%s", twice ?
+			 "there are several sources with this label" :
+			 "another source with this label goes before it");
+		err("%s: %s: %s", c->name, relay_hold_name(rh), text);
+		channel_never(c, text);
+		return;
+	}
+	ch = rh->chan;
+	if (ch && (ch->conn != c || ch->peer_handle != source) &&
+	    gives_way(ch))
+		relay_channel_refuse(ch, "another source with this label goes before it");
 	if (rh->chan) {
 		channel_never(c, "the standby is paired already");
 		return;
@@ -461,10 +553,9 @@ static void open_channel(struct relay_hold *rh, struct conn *c,
 
 static void pair_source(struct relay *r, struct relay_hold *rh)
 {
-	struct conn *c, *best_conn = NULL;
+	struct conn *c = NULL;
 	struct relay_hold *best;
-	struct offer *o, *best_offer = NULL;
-	int rank, best_rank = -1;
+	struct offer *o;
 	bool twice;
 
 	best = relay_hold_best(r, TAPMIG_ROLE_SOURCE, rh->h.label, &twice);
@@ -475,30 +566,13 @@ static void pair_source(struct relay *r, struct relay_hold *rh)
 	}
 	if (best != rh)
 		return;
-	twice = false;
-	TAILQ_FOREACH(c, &r->conns, link) {
-		if (c->dead || c->state != CONN_OPEN || !c->said_hello)
-			continue;
-		TAILQ_FOREACH(o, &c->offers, link) {
-			if (o->role != TAPMIG_ROLE_STANDBY ||
-			    strcmp(o->label, rh->h.label))
-				continue;
-			rank = relay_rank(o->state, o->flags);
-			/* A dead standby takes nothing. */
-			if (!rank || rank < best_rank)
-				continue;
-			twice = rank == best_rank;
-			best_rank = rank;
-			best_conn = c;
-			best_offer = o;
-		}
-	}
+	o = offer_best(r, TAPMIG_ROLE_STANDBY, rh->h.label, &c, &twice);
 	if (twice) {
 		tell_once(rh, "there are several standby holds with its label");
 		return;
 	}
-	if (best_offer && !best_offer->refused)
-		open_channel(rh, best_conn, best_offer);
+	if (o && !o->refused)
+		open_channel(rh, c, o);
 }
 
 void relay_pair(struct relay *r)

@@ -779,6 +779,77 @@ def the_summary_has_what_this_freeze_has_dropped():
         peer.close()
 
 
+def as_source(peer, state, channel=0, frozen_ns=1, flags=0):
+    """Offered, and a channel opened; the handle of the standby."""
+    handle = ready(peer)[D_LABEL]
+    peer.send(offer(8, SOURCE, state, D_LABEL.encode(), flags=flags,
+                    frozen_ns=frozen_ns),
+              interface(label=D_LABEL.encode()),
+              message("PAIR", channel, 8, handle))
+    return handle
+
+
+@case
+def live_source_goes_before_a_dead_one():
+    """That one was there first, and has sent what it had."""
+    with Target() as t:
+        dead, live = t.peer(), t.peer()
+        as_source(dead, DEAD)
+        dead.until("PAIRED")
+        begin(dead)
+        dead.send(*(packet(0, FIRST + n, FRAME) for n in range(50)))
+        dead.until("ACK", where=lambda v: v[2] == FIRST + 49)
+        handle = as_source(live, ARMED, frozen_ns=0)
+        live.until("PAIRED")
+        values = dead.until("UNPAIR")
+        expect(values[:2] == (0, 1) and "another source" in values[2],
+               f"UNPAIR {values}")
+        dead.send(interface(label=D_LABEL.encode()),
+                  message("PAIR", 1, 8, handle))
+        values = dead.until("UNPAIR")
+        expect(values[:2] == (1, 1) and "another source" in values[2],
+               f"UNPAIR {values}")
+        live.send(offer(8, SOURCE, FROZEN, D_LABEL.encode(), flags=DETACHED,
+                        frozen_ns=2))
+        begin(live)
+        live.send(*(packet(0, FIRST + n, FRAME) for n in range(30)))
+        live.until("ACK", where=lambda v: v[2] == FIRST + 29)
+        info = t.b.info()
+        expect((info["pending_imports"], info["resent"]) == (30, 0), f"{info}")
+        # One that has begun, and lives, stays.
+        other = t.peer()
+        as_source(other, ARMED, frozen_ns=0)
+        values = other.until("UNPAIR")
+        expect("already" in values[2], f"UNPAIR {values}")
+        for x in (dead, live, other):
+            x.close()
+
+
+@case
+def equal_sources_are_refused_until_one_is_left():
+    with Target() as t:
+        x, y, z = t.peer(), t.peer(), t.peer()
+        for peer in (x, y, z):
+            ready(peer)
+            peer.send(offer(8, SOURCE, ARMED, D_LABEL.encode()),
+                      message("PING", 77))
+            peer.until("PONG", where=lambda v: v[0] == 77)
+        handle = as_source(x, ARMED)
+        values = x.until("UNPAIR")
+        expect("several sources" in values[2], f"UNPAIR {values}")
+        # One dies, one goes: each time it is worth another try.
+        y.send(offer(8, SOURCE, DEAD, D_LABEL.encode()))
+        expect(x.until("WITHDRAW") == (handle,), "WITHDRAW")
+        expect(x.until("OFFER")[0] == handle, "OFFER")
+        z.close()
+        expect(x.until("WITHDRAW") == (handle,), "WITHDRAW")
+        expect(x.until("OFFER")[0] == handle, "OFFER")
+        as_source(x, ARMED, channel=1)
+        x.until("PAIRED")
+        for peer in (x, y):
+            peer.close()
+
+
 @case
 def two_freezes_of_a_source_are_not_mixed():
     """Both have the same numbers, and nothing has said that one is over."""
