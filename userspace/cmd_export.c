@@ -268,7 +268,7 @@ static int wait_more(struct export *x, struct nl *nl, struct nl *events)
 		ret = nl_events_read(events, follow_cb, x);
 		if (ret == -ENOBUFS)	/* The next pass sees what there is. */
 			return look(x, nl);
-		if (ret && ret != -EINTR)
+		if (ret)
 			return ret;
 		if (x->hold.highest_seq != seen ||
 		    x->hold.state == TAPMIG_STATE_DEAD)

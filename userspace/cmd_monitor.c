@@ -155,9 +155,9 @@ int cmd_monitor(struct args *a)
 	if (!ret)
 		ret = dump(&nl, &m);
 	while (!ret && !ferror(stdout)) {
-		ret = nl_events_read(&events, event_cb, &m);
-		if (ret == -EINTR)
-			ret = 0;
+		ret = wait_readable(nl_fd(&events));
+		if (!ret)
+			ret = nl_events_read(&events, event_cb, &m);
 		if (ret != -ENOBUFS)
 			continue;
 		err("monitor: events were lost, the full state follows");

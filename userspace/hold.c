@@ -515,7 +515,7 @@ static int wait_thawed(struct nl *nl, struct nl *events, uint32_t id)
 			if (ret)
 				return ret;
 			ret = nl_events_read(events, done_cb, &d);
-			if (ret && ret != -ENOBUFS && ret != -EINTR)
+			if (ret && ret != -ENOBUFS)
 				return ret;
 		} while (ret != -ENOBUFS && !d.done);
 		if (d.done)

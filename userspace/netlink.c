@@ -4,6 +4,7 @@
  * a refusal is always printed, with the name of the attribute it is about.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -429,6 +430,7 @@ int nl_events_join(struct nl *nl)
 
 	/* It takes a privilege; without it there is the usual room. */
 	setsockopt(nl_fd(nl), SOL_SOCKET, SO_RCVBUFFORCE, &room, sizeof(room));
+	fcntl(nl_fd(nl), F_SETFL, O_NONBLOCK);
 	if (!mnl_socket_setsockopt(nl->mnl, NETLINK_ADD_MEMBERSHIP, &nl->group,
 				   sizeof(nl->group)))
 		return 0;
@@ -443,9 +445,11 @@ int nl_events_join(struct nl *nl)
  */
 static void drain(struct nl *nl)
 {
-	while (recv(nl_fd(nl), nl->buf, NL_BUFFER_SIZE, MSG_DONTWAIT) >= 0 ||
-	       errno == ENOBUFS || errno == EINTR)
-		;
+	ssize_t n;
+
+	do {
+		n = mnl_socket_recvfrom(nl->mnl, nl->buf, NL_BUFFER_SIZE);
+	} while (n >= 0 || errno == ENOBUFS || errno == EINTR);
 }
 
 static int event(struct nl *nl, size_t n, nl_cb cb, void *arg)
@@ -472,20 +476,19 @@ int nl_events_read(struct nl *nl, nl_cb cb, void *arg)
 	int ret;
 
 	for (i = 0; i < EVENTS_TURN; i++) {
-		n = recv(nl_fd(nl), nl->buf, NL_BUFFER_SIZE,
-			 i ? MSG_DONTWAIT : 0);
+		n = mnl_socket_recvfrom(nl->mnl, nl->buf, NL_BUFFER_SIZE);
 		if (n < 0)
 			break;
 		ret = event(nl, n, cb, arg);
 		if (ret)
 			return ret;
 	}
-	if (i == EVENTS_TURN || (i && (errno == EAGAIN || errno == EINTR)))
+	if (i == EVENTS_TURN || errno == EAGAIN || errno == EINTR)
 		return 0;
 	ret = -errno;
 	if (ret == -ENOBUFS)
 		drain(nl);
-	else if (ret != -EINTR)
+	else
 		err("events of the tapmig module: %s", strerror(errno));
 	return ret;
 }

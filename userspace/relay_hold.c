@@ -294,7 +294,7 @@ int relay_holds_event(struct relay *r, struct relay_ns *ns)
 		relay_tell(r, "events were lost, all holds are looked at");
 		return relay_holds_read(r, ns);
 	}
-	return ret == -EINTR || ret == -EAGAIN ? 0 : ret;
+	return ret;
 }
 
 static int refresh_cb(const struct nlmsghdr *nlh, void *arg)

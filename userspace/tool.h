@@ -168,11 +168,12 @@ int nl_dump_begin(struct nl *nl, const char *what);
 int nl_dump_step(struct nl *nl, const char *what, nl_cb cb, void *arg);
 /* Another socket to the family that nl is one to, in this namespace. */
 int nl_open_like(struct nl *nl, const struct nl *like);
+/* From then on the socket is for events only. */
 int nl_events_join(struct nl *nl);
 /*
- * Waits for one, and takes what has come with it. -ENOBUFS: events were lost,
- * and what was queued was left out: look at the holds now, later events come.
- * -EINTR. Prints other errors.
+ * Those that have come; waits for none. -ENOBUFS: events were lost, and what
+ * was queued was left out: look at the holds now, later events come. Prints
+ * other errors.
  */
 int nl_events_read(struct nl *nl, nl_cb cb, void *arg);
 int nl_fd(const struct nl *nl);
