@@ -635,6 +635,11 @@ void relay_channel_refuse(struct channel *ch, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
 /* Forget it without a word. */
 void relay_channel_close(struct channel *ch);
+/*
+ * Before the first packet: are there two with this label by now, here or there?
+ * Then it is refused.
+ */
+bool relay_peer_ambiguous(struct channel *ch);
 /* A hold of ours has appeared, may have changed, or is gone (rh->gone). */
 void relay_hold_appeared(struct relay *r, struct relay_hold *rh);
 void relay_hold_changed(struct relay *r, struct relay_hold *rh);

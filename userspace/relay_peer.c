@@ -526,6 +526,36 @@ static void tell_once(struct relay_hold *rh, const char *why)
 	err("%s: not paired: %s", relay_hold_name(rh), why);
 }
 
+bool relay_peer_ambiguous(struct channel *ch)
+{
+	struct offer *o = relay_peer_find(ch->conn, ch->peer_handle), *theirs;
+	struct relay_hold *rh = ch->hold, *ours;
+	struct relay *r = ch->conn->relay;
+	uint32_t role = rh->h.role;
+	char text[RELAY_TEXT_MAX];
+	bool twice, many = false;
+	struct conn *at;
+
+	ours = relay_hold_best(r, role, rh->h.label, &twice);
+	if (twice && relay_rank(rh->h.state, rh->h.flags) ==
+		     relay_rank(ours->h.state, ours->h.flags))
+		many = true;
+	if (!many) {
+		role = ch->ours ? TAPMIG_ROLE_STANDBY : TAPMIG_ROLE_SOURCE;
+		theirs = offer_best(r, role, rh->h.label, &at, &twice);
+		many = twice && o && relay_rank(o->state, o->flags) ==
+				     relay_rank(theirs->state, theirs->flags);
+	}
+	if (!many)
+		return false;
+	snprintf(text, sizeof(text), "there are several %s holds with this label",
+		 role_names[role]);
+	err("%s: %s", relay_hold_name(rh), text);
+	relay_channel_refuse(ch, "%s", text);
+	r->pair_wanted = true;
+	return true;
+}
+
 static void open_channel(struct relay_hold *rh, struct conn *c,
 			 const struct offer *o)
 {

@@ -166,6 +166,8 @@ static void begin(struct channel *ch)
 		rh->counted = 0;
 	}
 	if (!known_peer(ch, o)) {
+		if (relay_peer_ambiguous(ch))
+			return;
 		rh->acked = 0;
 		rh->odd = false;
 		rh->sent_frozen_ns = rh->h.frozen_ns;

@@ -172,6 +172,9 @@ void standby_begin(struct channel *ch, uint64_t time)
 			   ch->number);
 		return;
 	}
+	if (!(rh->begun && o && o->frozen_ns == rh->from_frozen_ns) &&
+	    relay_peer_ambiguous(ch))
+		return;
 	if (has_others(rh, o)) {
 		if (rh->h.state != TAPMIG_STATE_FROZEN) {
 			relay_channel_refuse(ch, "the standby has packets of another freeze");

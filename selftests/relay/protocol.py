@@ -384,6 +384,29 @@ def unpair_instead_of_ended_is_an_end():
 
 
 @case
+def second_standby_before_the_first_packet_is_refused():
+    with Target() as t:
+        peer, other = t.peer(), t.peer()
+        ready(other)
+        standby = offer(7, STANDBY, FROZEN, S_LABEL.encode(), frozen_ns=1)
+        ready(peer)
+        peer.send(standby)
+        channel = peer.until("PAIR")[0]
+        other.send(standby, message("PING", 77))
+        other.until("PONG", where=lambda v: v[0] == 77)
+        peer.send(message("PAIRED", channel))
+        values = peer.until("UNPAIR")
+        expect("several standby" in values[2], f"UNPAIR {values}")
+        expect("BEGIN" not in peer.seen, f"{peer.seen}")
+        # When only one is left, it is taken.
+        other.close()
+        channel = peer.until("PAIR")[0]
+        peer.send(message("PAIRED", channel))
+        peer.until("BEGIN")
+        peer.close()
+
+
+@case
 def full_standby_peer_is_tried_again():
     with Target() as t:
         peer = t.peer()
@@ -846,7 +869,19 @@ def equal_sources_are_refused_until_one_is_left():
         expect(x.until("OFFER")[0] == handle, "OFFER")
         as_source(x, ARMED, channel=1)
         x.until("PAIRED")
-        for peer in (x, y):
+        # Another one after that, but before the first packet.
+        late = t.peer()
+        ready(late)
+        late.send(offer(8, SOURCE, ARMED, D_LABEL.encode()),
+                  message("PING", 77))
+        late.until("PONG", where=lambda v: v[0] == 77)
+        x.send(offer(8, SOURCE, FROZEN, D_LABEL.encode(), frozen_ns=5))
+        begin(x, 1)
+        values = x.until("UNPAIR")
+        expect("several source" in values[2], f"UNPAIR {values}")
+        expect("importing" not in
+               holds("hostA", "label", D_LABEL)[0]["flags"], "it has begun")
+        for peer in (x, y, late):
             peer.close()
 
 
