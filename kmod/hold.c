@@ -932,6 +932,25 @@ int tapmig_hold_refuse(struct tapmig_hold *h, struct netlink_ext_ack *extack)
 }
 
 /**
+ * tapmig_hold_ring_limit - how far each ring of a hold may be enlarged
+ * @h: the hold, which has queues
+ *
+ * What is in the rings is not charged: no more than would be held.
+ *
+ * Return: the number of entries.
+ */
+u32 tapmig_hold_ring_limit(const struct tapmig_hold *h)
+{
+	u64 limit;
+
+	lockdep_assert_held(&h->lock);
+
+	limit = min_t(u64, h->max_packets,
+		      div_u64(h->max_bytes, SKB_TRUESIZE(ETH_FRAME_LEN)));
+	return div_u64(limit, h->nr_queues);
+}
+
+/**
  * tapmig_hold_prepare - enlarge the rings of a hold
  * @h: the hold
  * @entries: least entries of each, 0: what its limits allow
@@ -942,7 +961,7 @@ int tapmig_hold_refuse(struct tapmig_hold *h, struct netlink_ext_ack *extack)
 int tapmig_hold_prepare(struct tapmig_hold *h, u32 entries)
 {
 	struct tapmig_queue *q;
-	u64 limit;
+	u32 limit;
 	int err;
 
 	mutex_lock(&h->lock);
@@ -953,10 +972,7 @@ int tapmig_hold_prepare(struct tapmig_hold *h, u32 entries)
 		err = tapmig_hold_refuse(h, NULL);
 		goto unlock;
 	}
-	/* What is in the rings is not charged: no more than would be held. */
-	limit = min_t(u64, h->max_packets,
-		      div_u64(h->max_bytes, SKB_TRUESIZE(ETH_FRAME_LEN)));
-	limit = div_u64(limit, h->nr_queues);
+	limit = tapmig_hold_ring_limit(h);
 	err = -ERANGE;
 	if (entries > limit)
 		goto unlock;

@@ -426,6 +426,7 @@ void tapmig_hold_unregister(struct tapmig_hold *h);
 void tapmig_hold_set_state(struct tapmig_hold *h, u32 state);
 void tapmig_hold_event(struct tapmig_hold *h);
 bool tapmig_hold_is_orphan(struct tapmig_hold *h);
+u32 tapmig_hold_ring_limit(const struct tapmig_hold *h);
 int tapmig_hold_prepare(struct tapmig_hold *h, u32 entries);
 int tapmig_hold_freeze(struct tapmig_hold *h, bool detached,
 		       struct netlink_ext_ack *extack);

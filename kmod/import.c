@@ -188,6 +188,7 @@ unlock:
  */
 static void tapmig_late_deliver(struct tapmig_hold *h)
 {
+	u32 limit = tapmig_hold_ring_limit(h);
 	struct tapmig_list one = {}, rest = {};
 	struct tapmig_queue *q = NULL;
 	struct tapmig_pkt *p;
@@ -211,7 +212,7 @@ static void tapmig_late_deliver(struct tapmig_hold *h)
 		p = one.head;
 		if (!q || !(p->flags & TAPMIG_PKT_MORE))
 			q = tapmig_queue_select(h, tapmig_pkt_skb(p));
-		n += tapmig_queue_produce(q, &one, h->max_packets);
+		n += tapmig_queue_produce(q, &one, limit);
 		tapmig_list_splice(&rest, &one);
 		cond_resched();
 	}

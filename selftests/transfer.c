@@ -548,6 +548,31 @@ TEST_F(pair, late_imports_beyond_the_limit_wait_for_the_reader)
 	EXPECT_EQ(1000, info_of(self->dst_hold).late);
 }
 
+/* As PREPARE, since what is in a ring is charged to nobody. */
+TEST_F(pair, late_imports_enlarge_a_ring_as_far_as_prepare_does)
+{
+	struct tapmig_set s = { .mask = TAPMIG_SET_MAX_BYTES,
+				.max_bytes = 1 << 20 };
+	struct tapmig_info i;
+	struct tally t = {};
+	struct pkts p;
+
+	link_txqlen(self->dst.name, 100);
+	capture_some(_metadata, self, 0, 1000);
+	EXPORT(&p, 0);
+	ASSERT_EQ(0, hold_set(self->dst_hold, &s));
+	ASSERT_EQ(0, nl_begin(&self->nl, self->dst_id, 0));
+	ASSERT_EQ(0, hold_thaw_wait(self->dst_hold));
+	IMPORT(p.v, 1000, NULL);
+	i = info_of(self->dst_hold);
+	EXPECT_EQ(1000, i.pending_imports + i.late);
+	/* A full frame has about two KiB. */
+	EXPECT_LT(400, i.late);
+	EXPECT_GT(600, i.late);
+	ASSERT_TRUE(nic_wait(&self->dst, &t, 1000));
+	EXPECT_TRUE(tally_clean(&t));
+}
+
 /* --- large frames ------------------------------------------------------- */
 
 static const __u32 sizes[] = { 65531, 65532, 65535, 60, 32768, 65000 };
