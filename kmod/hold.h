@@ -586,7 +586,7 @@ struct tapmig_meta {
 int tapmig_meta_get(const struct tapmig_pkt *p, struct tapmig_meta *m);
 bool tapmig_meta_importable(const struct tapmig_pkt *p,
 			    const struct tapmig_meta *m);
-void tapmig_pkt_make_plain(struct tapmig_pkt *p);
+int tapmig_pkt_make_plain(struct tapmig_pkt *p);
 struct sk_buff *tapmig_skb_alloc(u32 len, u32 linear);
 int tapmig_skb_finish(struct sk_buff *skb, u32 link_type,
 		      const struct tapmig_meta *m, struct tapmig_list *out,

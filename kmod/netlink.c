@@ -810,13 +810,14 @@ static struct tapmig_pkt *tapmig_nl_export_next(struct tapmig_nl_export *ctx,
 			tapmig_pkt_free(p);
 			continue;
 		}
-		if (err == -ENOMEM || err == -ENOBUFS) {
+		/* Neither could its own host make sense of it. */
+		if (err != -ENOMEM && err != -ENOBUFS)
+			err = tapmig_pkt_make_plain(p);
+		if (err) {
 			NL_SET_ERR_MSG(extack,
 				       "no memory to segment a GSO packet");
 			return ERR_PTR(-ENOMEM);
 		}
-		/* Neither could its own host make sense of it. */
-		tapmig_pkt_make_plain(p);
 	}
 }
 

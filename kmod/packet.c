@@ -711,21 +711,31 @@ bool tapmig_meta_importable(const struct tapmig_pkt *p,
 /**
  * tapmig_pkt_make_plain() - leave nothing to offload in a packet
  * @p: the packet, an skb
+ *
+ * What has to be segmented is said in memory that clones share: a bridge that
+ * floods, or a capture on this host, has others of them.
+ *
+ * Return: 0 or -ENOMEM.
  */
-void tapmig_pkt_make_plain(struct tapmig_pkt *p)
+int tapmig_pkt_make_plain(struct tapmig_pkt *p)
 {
 	struct sk_buff *skb = tapmig_pkt_skb(p);
-	int start;
+	int start, end = 0;
 
-	skb_gso_reset(skb);
 	if (skb->ip_summed == CHECKSUM_PARTIAL) {
 		start = skb_checksum_start_offset(skb);
-		if (start >= 0 &&
-		    pskb_may_pull(skb, start + skb->csum_offset +
-				       sizeof(__sum16)))
-			skb_checksum_help(skb);
+		if (start >= 0)
+			end = start + skb->csum_offset + sizeof(__sum16);
+		if (end > skb->len)
+			end = 0;
 	}
+	if (skb_unclone(skb, GFP_KERNEL) || !pskb_may_pull(skb, end))
+		return -ENOMEM;
+	skb_gso_reset(skb);
+	if (end && skb_checksum_help(skb) == -ENOMEM)
+		return -ENOMEM;
 	skb->ip_summed = CHECKSUM_NONE;
+	return 0;
 }
 
 /**

@@ -6,6 +6,7 @@
 #include "lib.h"
 
 #include <linux/bpf.h>
+#include <linux/if_packet.h>
 #include <linux/if_tun.h>
 #include <netinet/in.h>
 #include <pthread.h>
@@ -970,6 +971,65 @@ TEST_F(meta, tcp4_gso_with_vlan_tag_survives)
 	SHAPE(.family = AF_INET, .proto = IPPROTO_TCP, .payload = 9000,
 	      .partial = true, .gso_type = VIRTIO_NET_HDR_GSO_TCPV4,
 	      .gso_size = 1400, .vlan = true);
+}
+
+/*
+ * What is to be segmented is said in memory that a packet shares with its
+ * clones; here that of another who listens. No host would take it as it is:
+ * there would be too many segments.
+ */
+TEST(an_export_leaves_clones_alone)
+{
+	struct virtio_net_hdr h = {
+		.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM,
+		.gso_type = VIRTIO_NET_HDR_GSO_TCPV6,
+		.gso_size = 8,
+		.csum_offset = 16,
+	};
+	struct sockaddr_ll sll = {
+		.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL),
+	};
+	static __u8 buf[71000], seen[71000];
+	int hold, rx, tx, on = 1;
+	struct pkts p;
+	struct nl nl;
+	struct nic n;
+	size_t l4, len;
+
+	netns_new();
+	nic_open(&n, MACVTAP, 12, 1);
+	link_gso_max(n.tx_name, 400000);
+	ASSERT_EQ(0, nic_offload(&n, all_offloads()));
+	nl_open(&nl);
+	hold = hold_new(&n, NULL);
+	ASSERT_EQ(0, hold_freeze(hold));
+	rx = socket(AF_PACKET, SOCK_RAW, 0);
+	ASSERT_LE(0, rx);
+	ASSERT_EQ(0, setsockopt(rx, SOL_PACKET, PACKET_VNET_HDR, &on,
+				sizeof(on)));
+	sll.sll_ifindex = n.ifindex;
+	ASSERT_EQ(0, bind(rx, (struct sockaddr *)&sll, sizeof(sll)));
+	tx = tx_open(n.tx_ifindex, TX_VNET | TX_BYPASS);
+	len = frame_l4(&n, buf + sizeof(h), AF_INET6, IPPROTO_TCP, 70000,
+		       true, &l4);
+	h.csum_start = l4;
+	/* A packet socket of an old kernel sends no more in fragments. */
+	h.hdr_len = kernel_has(6, 6) ? l4 + 20 : 65535;
+	memcpy(buf, &h, sizeof(h));
+	/* The length does not fit its field. */
+	memset(buf + sizeof(h) + l4 - 36, 0, 2);
+	ASSERT_EQ(0, tx_send(tx, buf, len + sizeof(h)));
+	ASSERT_TRUE(hold_wait_captured(hold, 1));
+	ASSERT_EQ(0, nl_export(&nl, info_of(hold).id, 0, &p));
+	ASSERT_EQ(1, p.n);
+	EXPECT_FALSE(p.v[0].has_vnet);
+	EXPECT_EQ(len, p.v[0].len);
+	ASSERT_EQ(len + sizeof(h), recv(rx, seen, sizeof(seen), 0));
+	memcpy(&h, seen, sizeof(h));
+	EXPECT_EQ(VIRTIO_NET_HDR_F_NEEDS_CSUM, h.flags);
+	EXPECT_EQ(VIRTIO_NET_HDR_GSO_TCPV6, h.gso_type);
+	EXPECT_EQ(8, h.gso_size);
+	EXPECT_EQ(0, memcmp(buf + sizeof(h), seen + sizeof(h), len));
 }
 
 /* --- senders that a full ring stops -------------------------------------- */
