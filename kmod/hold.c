@@ -333,16 +333,19 @@ void tapmig_hold_settle(struct tapmig_hold *h)
 struct tapmig_pkt *tapmig_captured_seek(struct tapmig_hold *h, u64 seq,
 					u16 sub)
 {
-	struct tapmig_pkt *p = h->seek_hint;
+	struct tapmig_pkt *p = h->seek_hint, *prev = NULL;
 
 	lockdep_assert_held(&h->lock);
 
-	if (!p || p->seq > seq || (p->seq == seq && p->sub > sub))
+	if (!p || p->seq > seq || (p->seq == seq && p->sub >= sub))
 		p = h->captured.head;
-	while (p && (p->seq < seq || (p->seq == seq && p->sub < sub)))
+	while (p && (p->seq < seq || (p->seq == seq && p->sub < sub))) {
+		prev = p;
 		p = p->next;
+		cond_resched();
+	}
 	if (p)
-		h->seek_hint = p;
+		h->seek_hint = prev;
 	return p;
 }
 
@@ -355,22 +358,24 @@ struct tapmig_pkt *tapmig_captured_seek(struct tapmig_hold *h, u64 seq,
 void tapmig_captured_replace(struct tapmig_hold *h, struct tapmig_pkt *old,
 			     struct tapmig_list *segs)
 {
-	struct tapmig_pkt **pos = &h->captured.head, *prev = NULL;
+	struct tapmig_pkt **pos = &h->captured.head;
 
 	lockdep_assert_held(&h->lock);
 
 	tapmig_hold_uncharge(h, 1, old->truesize);
 	tapmig_hold_charge_all(h, segs->count, segs->bytes);
 
-	h->seek_hint = NULL;
-	for (; *pos != old; pos = &(*pos)->next)
-		prev = *pos;
+	/* Mostly it is what was just looked for. */
+	if (h->seek_hint && h->seek_hint->next == old)
+		pos = &h->seek_hint->next;
+	else
+		h->seek_hint = NULL;
+	while (*pos != old)
+		pos = &(*pos)->next;
 	segs->tail->next = old->next;
 	*pos = segs->head;
 	if (h->captured.tail == old)
 		h->captured.tail = segs->tail;
-	if (prev)
-		h->seek_hint = prev;
 	h->captured.count += segs->count - 1;
 	h->captured.bytes += segs->bytes - old->truesize;
 	h->counts.segmented++;

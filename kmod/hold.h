@@ -288,7 +288,7 @@ struct tapmig_flow {
  * @queues: struct tapmig_queue by index
  * @nr_queues: number of them
  * @captured: packets captured, sorted by (seq, sub), scrubbed
- * @seek_hint: where the last tapmig_captured_seek() ended, or NULL
+ * @seek_hint: the packet before what tapmig_captured_seek() found last, or NULL
  * @gap_base: numbers up to here are accounted for, for dropped-before
  * @committed_seq: of the last commit
  * @imports: packets imported and not handed over
