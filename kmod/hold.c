@@ -215,6 +215,7 @@ void tapmig_hold_capture(struct tapmig_hold *h, struct tapmig_pkt *p)
 			old = tapmig_list_pop(&h->fresh);
 			__tapmig_hold_uncharge(h, 1, old->truesize);
 			h->counts.trimmed++;
+			h->trimmed_seq = max(h->trimmed_seq, old->seq);
 			tapmig_list_add_tail(&h->reap, old);
 		}
 		if (!tapmig_user_charge(h->user, p->truesize))
@@ -307,6 +308,7 @@ void tapmig_hold_settle(struct tapmig_hold *h)
 	tapmig_list_init(&h->reap);
 	if (h->trimming)
 		keep = h->keep_packets;
+	h->gap_base = max(h->gap_base, h->trimmed_seq);
 	spin_unlock_irq(&h->pkt_lock);
 
 	/* Counted in tapmig_hold_capture(). */

@@ -322,6 +322,7 @@ struct tapmig_flow {
  * @reap: packets to be freed from process context
  * @trimming: a STANDBY hold that only keeps the newest
  * @keep_packets: how many
+ * @trimmed_seq: number of the last one that the hook did not keep
  * @news: packets came that were not yet told of
  * @overflowed: there was an overflow since the last freeze
  * @settle_queued: settle_work is on its way
@@ -398,6 +399,7 @@ struct tapmig_hold {
 	struct tapmig_list reap;
 	bool trimming;
 	u32 keep_packets;
+	u64 trimmed_seq;
 	bool news;
 	bool overflowed;
 	bool settle_queued;

@@ -508,6 +508,33 @@ TEST_F(standby, only_the_newest_are_kept_until_import_begin)
 	EXPECT_TRUE(tally_clean(&t));
 }
 
+/* It was asked to: no loss, for who looks at the numbers. */
+TEST_F(standby, what_a_standby_does_not_keep_is_not_missing)
+{
+	struct tapmig_info info;
+	struct pkts p;
+	int i, k;
+
+	ASSERT_EQ(0, hold_discard(self->hold));
+	link_txqlen(self->n.name, 4);
+	ASSERT_EQ(0, hold_freeze(self->hold));
+	for (k = 0; k < 20; k++) {
+		tx_flow(&self->n, self->tx, 0, 250 * k, 250);
+		ASSERT_TRUE(busywait(info_of(self->hold).highest_seq ==
+				     TAPMIG_SEQ_FIRST + 250 * k + 249));
+		ASSERT_EQ(0, nl_export(&self->nl, self->id, 1, &p));
+		info = info_of(self->hold);
+		EXPECT_EQ(info.held_packets, p.n);
+		for (i = 0; i < p.n; i++) {
+			EXPECT_EQ(0, p.v[i].dropped_before)
+				TH_LOG("number %llu", p.v[i].seq);
+		}
+		pkts_free(&p);
+	}
+	EXPECT_EQ(0, info.dropped);
+	EXPECT_EQ(5000, info.held_packets + info.trimmed);
+}
+
 TEST_F(standby, without_a_peer_a_thaw_delivers_what_was_kept)
 {
 	struct tally t = {};
