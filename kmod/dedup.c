@@ -429,6 +429,7 @@ void tapmig_dedup_index(struct tapmig_dedup_table *t)
 		bucket = &t->buckets[t->nodes[i].hash & t->mask];
 		t->nodes[i].next = *bucket;
 		*bucket = i;
+		cond_resched();
 	}
 }
 

@@ -273,6 +273,7 @@ static void tapmig_captured_trim(struct tapmig_hold *h, u64 keep,
 		p->time < before)) {
 		h->gap_base = max(h->gap_base, p->seq);
 		tapmig_list_add_tail(&gone, tapmig_list_pop(&h->captured));
+		cond_resched();
 	}
 	h->seek_hint = NULL;
 	tapmig_hold_uncharge(h, gone.count, gone.bytes);
@@ -319,6 +320,7 @@ void tapmig_hold_settle(struct tapmig_hold *h)
 		    tapmig_dedup_applies(h->dedup, h->link_type, p))
 			tapmig_dedup_hash(p);
 		tapmig_captured_insert(h, p);
+		cond_resched();
 	}
 	if (keep != U64_MAX)
 		tapmig_captured_trim(h, keep, h->max_bytes, S64_MIN);
@@ -1016,6 +1018,7 @@ static void tapmig_captured_to_queues(struct tapmig_hold *h)
 	while ((p = tapmig_list_pop(&h->captured))) {
 		q = tapmig_queue_by_index(h, p->queue);
 		tapmig_list_add_tail(&q->out, p);
+		cond_resched();
 	}
 }
 
@@ -1143,6 +1146,7 @@ int tapmig_hold_commit(struct tapmig_hold *h, u64 seq,
 		tapmig_list_add_tail(p->seq >= TAPMIG_SEQ_FIRST ||
 				     (p->flags & TAPMIG_PKT_EXPORTED) ?
 				     &gone : &keep, p);
+		cond_resched();
 	}
 	tapmig_list_splice(&keep, &h->captured);
 	h->captured = keep;

@@ -711,20 +711,26 @@ struct tapmig_array {
 	u64 bytes;
 };
 
-/* Add the packets of @l to @a, but for what is not delivered. */
+/* Add @p to @a, unless it is not delivered. */
+static void tapmig_array_add_one(struct tapmig_array *a, struct tapmig_pkt *p,
+				 struct tapmig_handover *ho)
+{
+	a->packets++;
+	a->bytes += p->truesize;
+	if (tapmig_handover_drops(ho, p))
+		tapmig_list_add_tail(&ho->drop, p);
+	else
+		a->entries[a->n++] = tapmig_pkt_release(p);
+}
+
+/* Add the packets of @l, which are few: there may be ring locks. */
 static void tapmig_array_add(struct tapmig_array *a, struct tapmig_list *l,
 			     struct tapmig_handover *ho)
 {
 	struct tapmig_pkt *p;
 
-	a->packets += l->count;
-	a->bytes += l->bytes;
-	while ((p = tapmig_list_pop(l))) {
-		if (tapmig_handover_drops(ho, p))
-			tapmig_list_add_tail(&ho->drop, p);
-		else
-			a->entries[a->n++] = tapmig_pkt_release(p);
-	}
+	while ((p = tapmig_list_pop(l)))
+		tapmig_array_add_one(a, p, ho);
 }
 
 /* Put the packets of @l, which are few, before all others. */
@@ -761,6 +767,7 @@ void tapmig_queue_handover(struct tapmig_queue *q, struct tapmig_handover *ho)
 	struct ptr_ring *r = q->ring;
 	struct tapmig_list more = {};
 	struct tapmig_array a = {};
+	struct tapmig_pkt *p;
 	int want, tries = 0;
 	bool done = false;
 	u64 fresh, size;
@@ -792,7 +799,10 @@ void tapmig_queue_handover(struct tapmig_queue *q, struct tapmig_handover *ho)
 				a.size = size;
 			}
 			fresh = q->out.count;
-			tapmig_array_add(&a, &q->out, ho);
+			while ((p = tapmig_list_pop(&q->out))) {
+				tapmig_array_add_one(&a, p, ho);
+				cond_resched();
+			}
 			tapmig_array_add_front(&a, &q->front, ho);
 			cond_resched();
 		} while (fresh > TAPMIG_LOCKED_PACKETS &&

@@ -71,6 +71,7 @@ static struct tapmig_pkt *tapmig_merge(struct tapmig_pkt *a,
 			*pos = b;
 			b = b->next;
 		}
+		cond_resched();
 	}
 	*pos = a ?: b;
 	return merged;
@@ -85,8 +86,10 @@ static void tapmig_list_sort(struct tapmig_list *l)
 
 	while (p) {
 		run = p;
-		while (p->next && tapmig_before(p, p->next))
+		while (p->next && tapmig_before(p, p->next)) {
 			p = p->next;
+			cond_resched();
+		}
 		next = p->next;
 		p->next = NULL;
 		for (i = 0; parts[i]; i++) {
@@ -95,7 +98,6 @@ static void tapmig_list_sort(struct tapmig_list *l)
 		}
 		parts[i] = run;
 		p = next;
-		cond_resched();
 	}
 	for (run = NULL, i = 0; i < ARRAY_SIZE(parts); i++)
 		if (parts[i])
@@ -103,6 +105,7 @@ static void tapmig_list_sort(struct tapmig_list *l)
 	for (; run; run = next) {
 		next = run->next;
 		tapmig_list_add_tail(&sorted, run);
+		cond_resched();
 	}
 	*l = sorted;
 }
