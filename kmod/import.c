@@ -14,6 +14,28 @@
 /* Most numbers to remember: what an honest peer never reaches. */
 #define TAPMIG_SEEN_MAX(h)	(8ULL * (h)->max_packets + 65536)
 
+/* xa_destroy() alone would free all of it with interrupts off. */
+static void tapmig_import_forget(struct tapmig_hold *h)
+{
+	XA_STATE(xas, &h->seen, 0);
+	unsigned int n = 0;
+	void *entry;
+
+	xas_lock(&xas);
+	xas_for_each(&xas, entry, ULONG_MAX) {
+		xas_store(&xas, NULL);
+		if (++n % XA_CHECK_SCHED)
+			continue;
+		xas_pause(&xas);
+		xas_unlock(&xas);
+		cond_resched();
+		xas_lock(&xas);
+	}
+	xas_unlock(&xas);
+	xa_destroy(&h->seen);
+	h->seen_count = 0;
+}
+
 /**
  * tapmig_import_reset - forget all that was imported
  * @h: the hold, without imported packets
@@ -23,8 +45,7 @@ void tapmig_import_reset(struct tapmig_hold *h)
 	lockdep_assert_held(&h->lock);
 
 	tapmig_nl_partial_free(h);
-	xa_destroy(&h->seen);
-	h->seen_count = 0;
+	tapmig_import_forget(h);
 	h->importing = false;
 	h->import_begun = false;
 	h->in_step = false;
