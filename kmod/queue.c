@@ -538,6 +538,7 @@ static void tapmig_queue_recapture(struct tapmig_queue *q)
 	struct tapmig_hold *h = q->hold;
 	s64 now = ktime_get_ns();
 	struct tapmig_pkt *p;
+	int n = 0;
 
 	if (!q->out.count)
 		return;
@@ -548,6 +549,11 @@ static void tapmig_queue_recapture(struct tapmig_queue *q)
 		p->time = now;
 		p->seq = h->next_seq++;
 		tapmig_hold_capture(h, p);
+		/* The ring is ours: what comes between is of other queues. */
+		if (!(++n % TAPMIG_DRAIN_BATCH)) {
+			spin_unlock_irq(&h->pkt_lock);
+			spin_lock_irq(&h->pkt_lock);
+		}
 	}
 	spin_unlock_irq(&h->pkt_lock);
 }
