@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* The hold: its life, its state, what it takes and lets go. */
 #include <linux/capability.h>
-#include <linux/cred.h>
 #include <linux/etherdevice.h>
 #include <linux/module.h>
 #include <linux/pid.h>
@@ -787,7 +786,7 @@ struct tapmig_hold *tapmig_hold_create(struct net *net,
 		return ERR_PTR(-ENOMEM);
 	refcount_set(&h->ref, 1);
 	if (!capable(CAP_NET_ADMIN)) {
-		h->user = tapmig_user_get(current_uid());
+		h->user = tapmig_user_get();
 		if (IS_ERR(h->user)) {
 			err = PTR_ERR(h->user);
 			goto free_hold;

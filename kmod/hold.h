@@ -40,7 +40,6 @@
 #include <linux/skbuff.h>
 #include <linux/spinlock.h>
 #include <linux/types.h>
-#include <linux/uidgid.h>
 #include <linux/wait.h>
 #include <linux/workqueue.h>
 #include <linux/xarray.h>
@@ -516,7 +515,7 @@ bool tapmig_import_own_address(struct tapmig_hold *h, struct tapmig_pkt *p);
 void tapmig_late_work(struct work_struct *work);
 
 /* user.c: limits per user and for all */
-struct tapmig_user *tapmig_user_get(kuid_t uid);
+struct tapmig_user *tapmig_user_get(void);
 void tapmig_user_put(struct tapmig_user *u);
 bool tapmig_user_charge(struct tapmig_user *u, u64 bytes);
 void tapmig_user_uncharge(struct tapmig_user *u, u64 bytes);

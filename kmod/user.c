@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* How much memory the holds of one user, and of all, may take. */
+#include <linux/cred.h>
 #include <linux/hashtable.h>
 #include <linux/mm.h>
 #include <linux/sizes.h>
 #include <linux/slab.h>
 #include <linux/spinlock.h>
+#include <linux/uidgid.h>
+#include <linux/user_namespace.h>
 
 #include "hold.h"
 
@@ -31,14 +34,30 @@ static DEFINE_SPINLOCK(tapmig_users_lock);
 static atomic64_t tapmig_all_bytes;
 static s64 tapmig_all_max_bytes __ro_after_init;
 
+/*
+ * Who is to answer for what this process does. A user has a range of others in
+ * the namespaces that it makes, but these are all its own. To whom root gives a
+ * namespace is up to root.
+ */
+static kuid_t tapmig_user_current(void)
+{
+	const struct user_namespace *ns;
+	kuid_t uid = current_uid();
+
+	for (ns = current_user_ns(); ns != &init_user_ns; ns = ns->parent)
+		if (!uid_eq(ns->owner, GLOBAL_ROOT_UID))
+			uid = ns->owner;
+	return uid;
+}
+
 /**
- * tapmig_user_get - count a hold of a user
- * @uid: the user
+ * tapmig_user_get - count a hold of the user that asks for it
  *
  * Return: the user; ERR_PTR(-EUSERS): has too many holds; ERR_PTR(-ENOMEM).
  */
-struct tapmig_user *tapmig_user_get(kuid_t uid)
+struct tapmig_user *tapmig_user_get(void)
 {
+	kuid_t uid = tapmig_user_current();
 	struct tapmig_user *u, *new;
 
 	new = kzalloc_obj(*new, GFP_KERNEL_ACCOUNT);

@@ -6,10 +6,12 @@
 
 #include <fcntl.h>
 #include <linux/virtio_net.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/sysinfo.h>
@@ -147,6 +149,80 @@ TEST_F(bounds, a_user_at_its_limit_does_not_limit_others)
 	close(hold[0]);
 	hold[0] = hold_of(self->ctl, ALICE, CREATE());
 	EXPECT_LE(0, hold[0]);
+	for (i = 0; i < HOLDS_OF_A_USER; i++)
+		close(hold[i]);
+}
+
+/*
+ * In a user namespace that @owner made, where 1 is another user: is a hold
+ * refused to that one? The child's exit code; 255: there are no namespaces.
+ */
+static int create_in_userns(int ctl, uid_t owner, uid_t other)
+{
+	struct tapmig_create c = CREATE();
+	int ready[2], mapped[2], fd, status;
+	char path[64], map[64], byte = 0;
+	pid_t pid;
+
+	if (pipe(ready) || pipe(mapped))
+		die("pipe");
+	pid = fork();
+	if (pid < 0)
+		die("fork");
+	if (!pid) {
+		if (setresuid(owner, owner, owner))
+			_exit(254);
+		/* Else its files in /proc are root's. */
+		prctl(PR_SET_DUMPABLE, 1);
+		if (unshare(CLONE_NEWUSER))
+			_exit(255);
+		if (write(ready[1], &byte, 1) != 1 ||
+		    read(mapped[0], &byte, 1) != 1 || setresuid(1, 1, 1))
+			_exit(254);
+		fd = ioctl(ctl, TAPMIG_CREATE, &c);
+		_exit(fd < 0 ? errno : 0);
+	}
+	close(ready[1]);
+	if (read(ready[0], &byte, 1) == 1) {
+		snprintf(path, sizeof(path), "/proc/%d/uid_map", pid);
+		snprintf(map, sizeof(map), "0 %u 1\n1 %u 1\n", owner, other);
+		fd = open(path, O_WRONLY | O_CLOEXEC);
+		if (fd < 0 || write(fd, map, strlen(map)) < 0)
+			die("uid_map");
+		close(fd);
+		if (write(mapped[1], &byte, 1) != 1)
+			die("pipe");
+	}
+	close(ready[0]);
+	close(mapped[0]);
+	close(mapped[1]);
+	if (waitpid(pid, &status, 0) != pid || !WIFEXITED(status))
+		die("waitpid");
+	return WEXITSTATUS(status);
+}
+
+/* A user can have a whole range of others in namespaces of its own. */
+TEST_F(bounds, a_user_has_no_more_by_others_in_its_namespaces)
+{
+	struct rlimit files = { 2 * HOLDS_OF_A_USER, 2 * HOLDS_OF_A_USER };
+	static int hold[HOLDS_OF_A_USER];
+	int i;
+
+	ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &files));
+	i = create_in_userns(self->ctl, ALICE, BOB);
+	if (i == 255)
+		SKIP(return, "users make no namespaces");
+	ASSERT_EQ(0, i);
+	for (i = 0; i < HOLDS_OF_A_USER; i++) {
+		hold[i] = hold_of(self->ctl, ALICE, CREATE());
+		ASSERT_LE(0, hold[i])
+			TH_LOG("hold %d", i);
+	}
+	EXPECT_EQ(EUSERS, create_in_userns(self->ctl, ALICE, BOB));
+	/* Nor do others have less, and root gives a namespace to whom it likes. */
+	EXPECT_EQ(0, create_in_userns(self->ctl, BOB, ALICE));
+	EXPECT_EQ(0, create_in_userns(self->ctl, 0, BOB));
+	EXPECT_EQ(EUSERS, create_in_userns(self->ctl, 0, ALICE));
 	for (i = 0; i < HOLDS_OF_A_USER; i++)
 		close(hold[i]);
 }
