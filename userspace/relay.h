@@ -651,6 +651,8 @@ void source_paired(struct channel *ch);
 void source_changed(struct channel *ch);
 /* The standby on offer has changed. */
 void source_peer_changed(struct channel *ch);
+/* All that a peer has is on offer by now. */
+void source_offers_known(struct conn *c);
 void source_close(struct channel *ch);
 void source_ack(struct channel *ch, uint64_t seq);
 void source_full(struct channel *ch);

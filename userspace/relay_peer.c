@@ -107,6 +107,8 @@ void relay_peer_pong(struct conn *c, uint64_t echo, uint64_t time)
 	TAILQ_FOREACH(ch, &c->channels, link)
 		if (ch->waiting && ch->state == CHANNEL_OPENED)
 			standby_paired(ch);
+	/* They were sent before the answer to any PING. */
+	source_offers_known(c);
 }
 
 struct offer *relay_peer_find(struct conn *c, uint32_t handle)

@@ -44,20 +44,17 @@ static void stop_reading(struct channel *ch)
 }
 
 /* The hold is over, whatever became of its packets. */
-static void over(struct channel *ch, enum relay_end result)
+static void over(struct relay *r, struct relay_hold *rh, enum relay_end result)
 {
-	struct relay_hold *rh = ch->hold;
-	struct relay *r = ch->conn->relay;
-
 	rh->moved_ns = rh->sent_frozen_ns;
 	rh->counts.dropped = rh->h.dropped - rh->dropped_before;
 	relay_summary(r, rh, result);
 }
 
 /* The standby has all, for ever: the source's hold has served. */
-static enum relay_end release(struct channel *ch)
+static enum relay_end release(struct relay *r, struct relay_hold *rh,
+			      uint64_t highest)
 {
-	struct relay_hold *rh = ch->hold;
 	struct nl *nl = &rh->ns->nl;
 
 	if (relay_hold_refresh(rh))
@@ -67,16 +64,15 @@ static enum relay_end release(struct channel *ch)
 	     rh->h.state != TAPMIG_STATE_DEAD) ||
 	    rh->h.frozen_ns != rh->sent_frozen_ns)
 		return RELAY_END_CANCELLED;
-	if (ch->highest &&
+	if (highest &&
 	    relay_hold_transfer(rh, TAPMIG_CMD_PACKET_COMMIT,
-				TAPMIG_A_TRANSFER_SEQ, ch->highest))
+				TAPMIG_A_TRANSFER_SEQ, highest))
 		err("%s: %s", relay_hold_name(rh), nl->error);
 	if (!relay_hold_refresh(rh))
 		rh->counts.discarded = rh->h.held_packets;
 	rh->moved_ns = rh->sent_frozen_ns;
 	if (relay_hold_request(rh, TAPMIG_CMD_HOLD_DISCARD))
-		relay_tell(ch->conn->relay, "%s: %s", relay_hold_name(rh),
-			   nl->error);
+		relay_tell(r, "%s: %s", relay_hold_name(rh), nl->error);
 	return RELAY_END_DONE;
 }
 
@@ -86,12 +82,34 @@ static enum relay_end release(struct channel *ch)
  */
 static void unanswered(struct channel *ch)
 {
+	struct relay_hold *rh = ch->hold;
 	struct conn *c = ch->conn;
 
 	if ((c->dead || c->state != CONN_OPEN) && !c->relay->quitting)
-		ch->hold->there_ns = ch->hold->sent_frozen_ns;
+		rh->there_ns = rh->sent_frozen_ns;
 	else
-		over(ch, release(ch));
+		over(c->relay, rh, release(c->relay, rh, ch->highest));
+}
+
+void source_offers_known(struct conn *c)
+{
+	struct relay *r = c->relay;
+	struct relay_hold *rh;
+	struct offer *o;
+
+	TAILQ_FOREACH(rh, &r->holds, link) {
+		if (rh->gone || !rh->there_ns ||
+		    rh->there_ns != rh->h.frozen_ns ||
+		    memcmp(rh->instance, c->instance, RELAY_INSTANCE_LEN))
+			continue;
+		/* Gone, or ready for another use: it had got END. */
+		o = relay_peer_find(c, rh->peer_handle);
+		if (o && o->state != TAPMIG_STATE_ARMED)
+			continue;
+		if (rh->chan)
+			relay_channel_refuse(rh->chan, "%s", "");
+		over(r, rh, release(r, rh, rh->acked));
+	}
 }
 
 void source_close(struct channel *ch)
@@ -101,7 +119,7 @@ void source_close(struct channel *ch)
 	/* Nobody is left to answer. */
 	if (rh && ch->state == CHANNEL_ENDING) {
 		if (ch->end != RELAY_END_DONE)
-			over(ch, ch->end);
+			over(ch->conn->relay, rh, ch->end);
 		else if (ch->last_ack == ch->last)
 			unanswered(ch);
 	}
@@ -134,17 +152,9 @@ static void begin(struct channel *ch)
 	struct relay_hold *rh = ch->hold;
 	struct offer *o = relay_peer_find(ch->conn, ch->peer_handle);
 
-	if (!o || o->state == TAPMIG_STATE_DEAD || !has_packets(rh))
+	if (!o || o->state == TAPMIG_STATE_ARMED ||
+	    o->state == TAPMIG_STATE_DEAD || !has_packets(rh))
 		return;
-	if (o->state == TAPMIG_STATE_ARMED) {
-		/* It had got END: only ENDED was lost. */
-		if (rh->there_ns == rh->h.frozen_ns) {
-			ch->highest = rh->acked;
-			over(ch, release(ch));
-			relay_channel_refuse(ch, "%s", "");
-		}
-		return;
-	}
 	if (!ch->samples)
 		ch->samples = calloc(RELAY_SAMPLES, sizeof(*ch->samples));
 	if (!ch->samples) {
@@ -613,8 +623,8 @@ void source_ended(struct channel *ch, const uint64_t counts[8])
 	n->duplicates += counts[2];
 	n->refused += counts[7];
 	if (result == RELAY_END_DONE)
-		result = release(ch);
-	over(ch, result);
+		result = release(ch->conn->relay, rh, ch->highest);
+	over(ch->conn->relay, rh, result);
 	ch->state = CHANNEL_PAIRED;
 	/* Given back: it may be frozen anew, and be, already. */
 	if (result == RELAY_END_CANCELLED && !rh->gone)

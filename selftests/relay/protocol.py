@@ -89,10 +89,10 @@ def ready(peer, n=2):
     return {o[9].decode(): h for h, o in peer.offers.items()}
 
 
-def pair_as_standby(peer, frozen_ns=1, handle=7, state=FROZEN):
+def pair_as_standby(peer, frozen_ns=1, handle=7):
     """(channel, handle of the source); the relay opens the channel."""
     handles = ready(peer)
-    peer.send(offer(handle, STANDBY, state, S_LABEL.encode(),
+    peer.send(offer(handle, STANDBY, FROZEN, S_LABEL.encode(),
                     frozen_ns=frozen_ns))
     link, options = peer.until("INTERFACE")
     expect(link == 1 and options[3] == S_LABEL.encode(), f"{options}")
@@ -345,30 +345,34 @@ def up_to_end(t, peer, channel):
 
 @case
 def end_is_sent_again_until_it_has_arrived():
-    with Target() as t:
-        instance = os.urandom(16)
-        peer = t.peer(instance=instance)
-        up_to_end(t, peer, pair_as_standby(peer))
-        peer.close()
-        # END was lost: the standby is as it was.
-        peer = t.peer(instance=instance)
-        channel = pair_as_standby(peer)
-        peer.until("BEGIN")
-        peer.send(message("SYNC_REQUEST", channel))
-        peer.until("SYNC")
-        peer.send(message("SYNCED", channel))
-        expect(peer.until("END") == (channel, 0), "END")
-        peer.close()
-        expect(t.a.info()["held_packets"] == t.held, "not held any more")
-        # ENDED was lost: it takes no packets any more.
-        peer = t.peer(instance=instance)
-        pair_as_standby(peer, state=ARMED)
-        t.a.wait("held_packets", "=", 0)
-        done = t.relay.wait_done()
-        expect([(d["result"], d["packets"], d["discarded"]) for d in done] ==
-               [("done", t.held, 0)], f"{done}")
-        peer.until("UNPAIR")
-        peer.close()
+    for gone in (False, True):
+        with Target() as t:
+            instance = os.urandom(16)
+            peer = t.peer(instance=instance)
+            up_to_end(t, peer, pair_as_standby(peer))
+            peer.close()
+            # END was lost: the standby is as it was.
+            peer = t.peer(instance=instance)
+            channel = pair_as_standby(peer)
+            peer.until("BEGIN")
+            peer.send(message("SYNC_REQUEST", channel))
+            peer.until("SYNC")
+            peer.send(message("SYNCED", channel))
+            expect(peer.until("END") == (channel, 0), "END")
+            peer.close()
+            expect(t.a.info()["held_packets"] == t.held, "not held any more")
+            # ENDED was lost: it takes no packets any more, or is gone.
+            peer = t.peer(instance=instance)
+            if not gone:
+                peer.send(offer(7, STANDBY, ARMED, S_LABEL.encode(),
+                                frozen_ns=1))
+            peer.until("OFFER", where=lambda v: v[9] == S_LABEL.encode() and
+                       v[3] == ARMED)
+            expect(not t.a.info()["held_packets"], "still held")
+            done = t.relay.wait_done()
+            expect([(d["result"], d["packets"], d["discarded"])
+                    for d in done] == [("done", t.held, 0)], f"{done}")
+            peer.close()
 
 
 @case
