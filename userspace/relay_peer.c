@@ -558,15 +558,46 @@ bool relay_peer_ambiguous(struct channel *ch)
 	return true;
 }
 
+/* Are most numbers of channels used up, rather than in use. */
+static bool used_up(const struct conn *c)
+{
+	unsigned int closed = c->opened;
+	const struct channel *ch;
+
+	if (c->opened == CAPTURE_INTERFACES_MAX)
+		return true;
+	TAILQ_FOREACH(ch, &c->channels, link)
+		closed -= ch->ours && ch->state != CHANNEL_CLOSED;
+	return closed >= CAPTURE_INTERFACES_MAX / 4 * 3;
+}
+
+static bool moving(const struct conn *c)
+{
+	const struct channel *ch;
+
+	TAILQ_FOREACH(ch, &c->channels, link)
+		if (ch->state >= CHANNEL_MOVING && ch->state != CHANNEL_CLOSED)
+			return true;
+	return false;
+}
+
 static void open_channel(struct relay_hold *rh, struct conn *c,
 			 const struct offer *o)
 {
 	struct channel *ch;
 
-	if (c->opened == CAPTURE_INTERFACES_MAX) {
-		conn_close(c, "%u channels were opened, a new connection is needed",
-			   c->opened);
-		return;
+	if (used_up(c)) {
+		if (!moving(c)) {
+			conn_close(c, "%u channels were opened, a new connection is needed",
+				   c->opened);
+			return;
+		}
+		if (c->opened == CAPTURE_INTERFACES_MAX) {
+			rh->not_before = relay_now() + NSEC_PER_SEC;
+			if (rh->not_before < c->relay->pair_at)
+				c->relay->pair_at = rh->not_before;
+			return;
+		}
 	}
 	if (rh->h.link_type != o->link_type) {
 		tell_once(rh, "the standby has frames of another kind (Ethernet, raw IP)");

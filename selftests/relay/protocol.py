@@ -8,7 +8,7 @@ import struct
 import time
 
 import peer as p
-from cases import case
+from cases import case, long_case
 from peer import (ARMED, CODES, DEAD, DETACHED, FROZEN, MESSAGE, SOURCE,
                   STANDBY, THAWING, Closed, Peer, Silent, block, interface,
                   message, offer, option, packet, section)
@@ -274,6 +274,36 @@ def given_back_late_is_sent_whoever_has_read_it():
         # They may be the last that there are.
         peer.send(message("ACK", channel, 0, FIRST - 1), message("PING", 77))
         peer.until("PONG", where=lambda v: v[0] == 77)
+        peer.close()
+
+
+@long_case
+def channels_run_out_while_packets_move():
+    with Target() as t:
+        other = t.m.vmm("hostA", dev="tap2")
+        other.hold("source", "other")
+        peer = t.peer()
+        moving = pair_as_standby(peer)
+        peer.until("PACKET")
+        # Each PAIR is refused, and can be tried again.
+        standby = offer(9, STANDBY, FROZEN, b"other", frozen_ns=1)
+        ready(peer, 3)
+        peer.send(standby)
+        channel = moving
+        while channel < 4095:
+            channel = peer.until("PAIR")[0]
+            peer.send(message("UNPAIR", channel, 1), message("WITHDRAW", 9),
+                      standby)
+        # No more numbers; but what moves goes on.
+        t.m.sender.frames(3)
+        last = FIRST + t.quiet() - 1
+        peer.until("PACKET", where=lambda v: v[1] == last)
+        peer.send(message("ACK", moving, 0, last))
+        t.a.ask("discard")
+        expect(peer.until("END") == (moving, 3), "END")
+        peer.send(message("ENDED", moving, *[0] * 9))
+        told = peer.end()
+        expect("new connection" in told, f"BYE {told}")
         peer.close()
 
 
