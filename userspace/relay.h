@@ -130,6 +130,7 @@ struct relay_counts {
  * @handle: its name in the protocol
  * @chan: its channel, or NULL
  * @gone: it is no more; kept until @chan is done with it
+ * @offered: peers know of it
  * @seen: in the dump under way
  * @was_paired: it has had a peer
  * @begun: a transfer has begun and is not over
@@ -159,6 +160,7 @@ struct relay_hold {
 	uint32_t handle;
 	struct channel *chan;
 	bool gone;
+	bool offered;
 	bool seen;
 	bool was_paired;
 	bool begun;
@@ -469,6 +471,8 @@ struct resolver {
  * @attempts: to connect
  * @conn_count: connections
  * @last_handle: given to a hold
+ * @offered: holds that peers know of
+ * @offers_told: people know that there are others
  * @pair_wanted: something has changed that pairs depend on
  * @pair_at: when to look for pairs once more
  * @refused: the address may not be connected to
@@ -511,6 +515,8 @@ struct relay {
 	unsigned int attempts;
 	unsigned int conn_count;
 	uint32_t last_handle;
+	unsigned int offered;
+	bool offers_told;
 	bool pair_wanted;
 	int64_t pair_at;
 	bool refused;

@@ -18,7 +18,7 @@ static void offer_all(struct conn *c)
 	struct relay_hold *rh;
 
 	TAILQ_FOREACH(rh, &c->relay->holds, link)
-		if (!rh->gone)
+		if (rh->offered)
 			relay_send_offer(c, rh);
 }
 
@@ -27,6 +27,8 @@ static void offer_hold(struct relay *r, const struct relay_hold *rh)
 {
 	struct conn *c;
 
+	if (!rh->offered)
+		return;
 	TAILQ_FOREACH(c, &r->conns, link) {
 		if (c->dead || !c->said_hello)
 			continue;
@@ -34,6 +36,27 @@ static void offer_hold(struct relay *r, const struct relay_hold *rh)
 			relay_send_withdraw(c, rh->handle);
 		else
 			relay_send_offer(c, rh);
+	}
+}
+
+/* What has no name cannot be called by it; and a peer takes so many only. */
+static void offer_more(struct relay *r)
+{
+	struct relay_hold *rh;
+
+	TAILQ_FOREACH(rh, &r->holds, link) {
+		if (rh->gone || rh->offered || !*rh->h.label)
+			continue;
+		if (r->offered == RELAY_OFFERS_MAX) {
+			if (!r->offers_told)
+				err("more than %u holds with a label: the newest are not moved, as long as there are so many",
+				    RELAY_OFFERS_MAX);
+			r->offers_told = true;
+			return;
+		}
+		rh->offered = true;
+		r->offered++;
+		offer_hold(r, rh);
 	}
 }
 
@@ -162,8 +185,8 @@ static void source_fell(struct conn *c, const struct offer *o)
 	if (o->role != TAPMIG_ROLE_SOURCE)
 		return;
 	TAILQ_FOREACH(rh, &c->relay->holds, link)
-		if (!rh->gone && !rh->chan &&
-		    rh->h.role == TAPMIG_ROLE_STANDBY && *rh->h.label &&
+		if (rh->offered && !rh->chan &&
+		    rh->h.role == TAPMIG_ROLE_STANDBY &&
 		    !strcmp(rh->h.label, o->label))
 			offer_anew(c->relay, rh, c);
 }
@@ -479,7 +502,7 @@ void relay_hold_appeared(struct relay *r, struct relay_hold *rh)
 	rh->known = rh->h;
 	relay_tell(r, "%s: %s, %s", relay_hold_name(rh),
 		   role_names[rh->h.role], state_names[rh->h.state]);
-	offer_hold(r, rh);
+	offer_more(r);
 	r->pair_wanted = true;
 }
 
@@ -512,6 +535,11 @@ void relay_hold_changed(struct relay *r, struct relay_hold *rh)
 			   rh->gone ? "gone" : state_names[rh->h.state]);
 	*rh->told = 0;
 	offer_hold(r, rh);
+	if (rh->gone && rh->offered) {
+		rh->offered = false;
+		r->offered--;
+		offer_more(r);
+	}
 	if (ch && ch->ours)
 		source_changed(ch);
 	else if (ch)
@@ -646,8 +674,7 @@ void relay_pair(struct relay *r)
 	r->pair_wanted = false;
 	r->pair_at = NEVER;
 	TAILQ_FOREACH(rh, &r->holds, link) {
-		/* What has no name cannot be called by it. */
-		if (rh->gone || rh->chan || !*rh->h.label ||
+		if (rh->chan || !rh->offered ||
 		    rh->h.role != TAPMIG_ROLE_SOURCE)
 			continue;
 		/* It is over, until it freezes again. */

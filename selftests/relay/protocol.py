@@ -979,6 +979,31 @@ def no_paired_before_the_clocks_are_known():
 
 
 @case
+def no_more_is_offered_than_a_peer_takes():
+    with Target() as t:
+        many = t.m.vmm("hostA", dev="tap2")
+        # Nor what has no label.
+        run(*in_netns("hostA", TAPMIG, "freeze", "dev", "tap2"))
+        many.ask("many", 4100)
+        t.relay.wait_said("more than 4096")
+        peer = t.peer()
+        ready(peer, 4096)
+        peer.send(message("PING", 77))
+        peer.until("PONG", where=lambda v: v[0] == 77)
+        labels = {o[9] for o in peer.offers.values()}
+        expect(len(peer.offers) == 4096 and b"" not in labels and
+               b"many/0" in labels, f"{len(peer.offers)}")
+        # One takes the place of one that is gone.
+        many.ask("close")
+        gone = peer.until("WITHDRAW")
+        expect(peer.until("OFFER")[9] not in labels, "not a new one")
+        expect(len(peer.offers) == 4096 and gone[0] not in peer.offers,
+               f"{len(peer.offers)}")
+        expect(t.relay.said().count("more than 4096") == 1, "said again")
+        peer.close()
+
+
+@case
 def offers_follow_the_holds():
     with Target() as t:
         peer = t.peer()

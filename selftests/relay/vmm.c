@@ -13,6 +13,7 @@
  *	announce		tell the switches where the guest is
  *	hold ROLE LABEL [NAME=VALUE]...
  *				create one; members of struct tapmig_create
+ *	many COUNT		so many armed sources, without a queue
  *	prepare, freeze [detached], thaw, discard
  *	close			the last fd of the hold
  *	set NAME=VALUE...	members of struct tapmig_set
@@ -33,6 +34,7 @@
 #include <linux/udp.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 
 #include "../vq.h"
 #include "rig.h"
@@ -403,6 +405,31 @@ static int create_hold(char **words, int n)
 	return c.id;
 }
 
+/* The first of them is the one that commands are for. */
+static int create_many(int count)
+{
+	struct rlimit files = { count + 100, count + 100 };
+	int i, fd;
+
+	if (setrlimit(RLIMIT_NOFILE, &files))
+		return -errno;
+	for (i = 0; i < count; i++) {
+		struct tapmig_create c = {
+			.size = sizeof(c),
+			.abi_version = TAPMIG_ABI_VERSION,
+			.role = TAPMIG_ROLE_SOURCE,
+		};
+
+		snprintf((char *)c.label, sizeof(c.label), "many/%d", i);
+		fd = hold_create(&c);
+		if (fd < 0)
+			return fd;
+		if (!i)
+			hold = fd;
+	}
+	return 0;
+}
+
 static int change_hold(char **words, int n)
 {
 	struct tapmig_set s = { .mask = 0 };
@@ -492,6 +519,8 @@ static void obey(char **words, int n)
 		done(0);
 	} else if (!strcmp(what, "hold") && n >= 3) {
 		done(create_hold(words, n));
+	} else if (!strcmp(what, "many") && n == 2) {
+		done(create_many(number(words[1])));
 	} else if (!strcmp(what, "prepare")) {
 		done(hold_prepare(hold, 0));
 	} else if (!strcmp(what, "freeze")) {
