@@ -219,7 +219,7 @@ TEST_F(bounds, a_user_has_no_more_by_others_in_its_namespaces)
 			TH_LOG("hold %d", i);
 	}
 	EXPECT_EQ(EUSERS, create_in_userns(self->ctl, ALICE, BOB));
-	/* Nor do others have less, and root gives a namespace to whom it likes. */
+	/* Others have no less. What root hands out is up to root. */
 	EXPECT_EQ(0, create_in_userns(self->ctl, BOB, ALICE));
 	EXPECT_EQ(0, create_in_userns(self->ctl, 0, BOB));
 	EXPECT_EQ(EUSERS, create_in_userns(self->ctl, 0, ALICE));
