@@ -14,6 +14,9 @@
 /* How long arrivals gather before anybody is told. */
 #define TAPMIG_SETTLE_DELAY	msecs_to_jiffies(10)
 
+/* How many packets may wait for whoever settles the hold to free them. */
+#define TAPMIG_REAP_MAX		4096
+
 /* All holds by id. A hold in it has a reference for that. */
 static DEFINE_XARRAY_ALLOC1(tapmig_holds);
 static u32 tapmig_next_id;
@@ -190,6 +193,45 @@ void tapmig_hold_uncharge(struct tapmig_hold *h, u64 packets, u64 bytes)
 	spin_unlock_irq(&h->pkt_lock);
 }
 
+static void tapmig_reap_work(struct work_struct *work)
+{
+	struct tapmig_hold *h = container_of(work, struct tapmig_hold,
+					     reap_work);
+	struct tapmig_list reap;
+
+	spin_lock_irq(&h->pkt_lock);
+	reap = h->reap;
+	tapmig_list_init(&h->reap);
+	spin_unlock_irq(&h->pkt_lock);
+	/* Counted in tapmig_hold_capture(). */
+	tapmig_list_free(&reap);
+	tapmig_hold_put(h);
+}
+
+/*
+ * Let go a packet that is not kept. Runs in the hook, which must not free it;
+ * who settles the hold does. That can take its time, and what waits here is
+ * charged to nobody: when there are many, the softirq of this CPU frees them,
+ * which keeps the sender. XDP frames cannot go that way, so for them it is a
+ * work item that does not wait for the lock of the hold.
+ */
+static void tapmig_hold_reap(struct tapmig_hold *h, struct tapmig_pkt *p)
+{
+	lockdep_assert_held(&h->pkt_lock);
+
+	if (h->reap.count >= TAPMIG_REAP_MAX) {
+		if (!tapmig_pkt_is_xdp(p)) {
+			/* Counted in tapmig_hold_capture(). */
+			dev_kfree_skb_irq(tapmig_pkt_skb(p));
+			return;
+		}
+		refcount_inc(&h->ref);
+		if (!queue_work(tapmig_wq, &h->reap_work))
+			tapmig_hold_put(h);
+	}
+	tapmig_list_add_tail(&h->reap, p);
+}
+
 /**
  * tapmig_hold_capture - take a packet that arrived
  * @h: the hold
@@ -215,7 +257,7 @@ void tapmig_hold_capture(struct tapmig_hold *h, struct tapmig_pkt *p)
 			__tapmig_hold_uncharge(h, 1, old->truesize);
 			h->counts.trimmed++;
 			h->trimmed_seq = max(h->trimmed_seq, old->seq);
-			tapmig_list_add_tail(&h->reap, old);
+			tapmig_hold_reap(h, old);
 		}
 		if (!tapmig_user_charge(h->user, p->truesize))
 			goto drop;
@@ -236,7 +278,7 @@ drop:
 	h->counts.dropped++;
 	h->counts.dropped_bytes += tapmig_pkt_len(p);
 	trace_tapmig_drop(h, p, "no room");
-	tapmig_list_add_tail(&h->reap, p);
+	tapmig_hold_reap(h, p);
 }
 
 /* Put @p in its place. Mostly that is the end. */
@@ -814,6 +856,7 @@ struct tapmig_hold *tapmig_hold_create(struct net *net,
 	INIT_LIST_HEAD(&h->queues);
 	xa_init_flags(&h->seen, XA_FLAGS_ACCOUNT);
 	init_waitqueue_head(&h->wq);
+	INIT_WORK(&h->reap_work, tapmig_reap_work);
 	INIT_DELAYED_WORK(&h->settle_work, tapmig_settle_work);
 	INIT_DELAYED_WORK(&h->thaw_work, tapmig_thaw_work);
 	INIT_DELAYED_WORK(&h->late_work, tapmig_late_work);

@@ -310,6 +310,7 @@ struct tapmig_flow {
  * @thaw_ns: how long the last hand-over took
  * @thaw_irqoff_ns: longest time under ring locks
  * @deadline: when deadline_work does something, CLOCK_MONOTONIC, 0 if not
+ * @reap_work: frees what is in @reap, if that is much; takes no lock
  * @settle_work: see tapmig_hold_settle(); also restores rings
  * @thaw_work: hands over
  * @late_work: retries late packets
@@ -318,7 +319,7 @@ struct tapmig_flow {
  * @event: counts changes; atomic
  * @pkt_lock: see the head of this file; guards all below
  * @fresh: captured packets in the order of arrival, as the hook left them
- * @reap: packets to be freed from process context
+ * @reap: packets to be freed, mostly from process context
  * @trimming: a STANDBY hold that only keeps the newest
  * @keep_packets: how many
  * @trimmed_seq: number of the last one that the hook did not keep
@@ -386,6 +387,7 @@ struct tapmig_hold {
 	s64 thaw_ns;
 	s64 thaw_irqoff_ns;
 	s64 deadline;
+	struct work_struct reap_work;
 	struct delayed_work settle_work;
 	struct delayed_work thaw_work;
 	struct delayed_work late_work;

@@ -380,6 +380,36 @@ TEST_F(amount, overflow_of_what_was_in_the_ring_counts_too)
 	EXPECT_EQ(TAPMIG_SEQ_FIRST + 129, i.highest_seq);
 }
 
+/* More than may wait to be freed by who settles the hold. */
+#define MANY_DROPS	6000
+
+TEST_F(amount, many_that_find_no_room_are_counted)
+{
+	struct tapmig_create c = CREATE(.max_packets = MANY_DROPS + 100);
+	struct tapmig_set s = { .mask = TAPMIG_SET_MAX_PACKETS,
+				.max_packets = 100 };
+	int hold = hold_new(&self->n, &c);
+	struct tapmig_info i;
+	struct tally t = {};
+	int k;
+
+	ASSERT_EQ(0, hold_prepare(hold, MANY_DROPS + 100));
+	ASSERT_EQ(0, hold_set(hold, &s));
+	for (k = 0; k < MANY_DROPS; k += 250)
+		tx_flow(&self->n, self->tx, 0, k, 250);
+	ASSERT_EQ(0, hold_freeze(hold));
+	i = info_of(hold);
+	EXPECT_EQ(100, i.captured);
+	EXPECT_EQ(100, i.held_packets);
+	EXPECT_EQ(MANY_DROPS - 100, i.dropped);
+	EXPECT_EQ((MANY_DROPS - 100) * FRAME_LEN, i.dropped_bytes);
+	ASSERT_EQ(0, hold_thaw_wait(hold));
+	ASSERT_TRUE(nic_wait(&self->n, &t, 100));
+	EXPECT_TRUE(tally_clean(&t));
+	EXPECT_EQ(100, t.next[0]);
+	EXPECT_EQ(0, info_of(hold).held_bytes);
+}
+
 TEST_F(amount, overflow_by_bytes_drops_the_newest_and_counts)
 {
 	struct tapmig_set s = { .mask = TAPMIG_SET_MAX_BYTES };
@@ -655,6 +685,35 @@ TEST_F(xdp, redirected_frames_are_held_in_order)
 	ASSERT_TRUE(nic_wait(&self->n, &t, 2060));
 	EXPECT_EQ(2060, t.next[0]);
 	EXPECT_TRUE(tally_clean(&t));
+	EXPECT_EQ(0, info_of(self->hold).held_bytes);
+}
+
+TEST_F(xdp, many_frames_that_find_no_room_are_counted)
+{
+	struct tapmig_set s = { .mask = TAPMIG_SET_MAX_PACKETS,
+				.max_packets = 100 };
+	struct tapmig_info i;
+	struct tally t = {};
+	int k;
+
+	ASSERT_EQ(0, hold_freeze(self->hold));
+	for (k = 100; k <= MANY_DROPS; k += 100) {
+		tx_flow(&self->n, self->tx, 0, k - 100, 100);
+		ASSERT_TRUE(hold_wait_captured(self->hold, k));
+	}
+	ASSERT_EQ(0, hold_thaw_wait(self->hold));
+	/* All of them are in the ring. */
+	ASSERT_EQ(0, hold_set(self->hold, &s));
+	ASSERT_EQ(0, hold_freeze(self->hold));
+	i = info_of(self->hold);
+	EXPECT_EQ(MANY_DROPS + 100, i.captured);
+	EXPECT_EQ(100, i.held_packets);
+	EXPECT_EQ(MANY_DROPS - 100, i.dropped);
+	EXPECT_EQ((MANY_DROPS - 100) * FRAME_LEN, i.dropped_bytes);
+	ASSERT_EQ(0, hold_thaw_wait(self->hold));
+	ASSERT_TRUE(nic_wait(&self->n, &t, 100));
+	EXPECT_TRUE(tally_clean(&t));
+	EXPECT_EQ(100, t.next[0]);
 	EXPECT_EQ(0, info_of(self->hold).held_bytes);
 }
 

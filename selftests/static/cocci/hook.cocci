@@ -22,6 +22,8 @@ FINE = {
     # With the reference of a work item that was pending, never the last: a
     # hook is removed before the table of holds gives its reference up.
     "tapmig_hold_put",
+    # Leaves it to the softirq.
+    "dev_kfree_skb_irq",
 }
 
 # After the trylock.
