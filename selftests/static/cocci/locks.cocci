@@ -12,8 +12,8 @@ import re
 # Changed with both, so that either will do.
 BOTH = ("counts", "max_packets", "max_bytes", "frozen_at")
 # They have their own way to be safe.
-SAFE = ("struct delayed_work", "wait_queue_head_t", "atomic_t", "spinlock_t",
-        "netdevice_tracker")
+SAFE = ("struct delayed_work", "struct work_struct", "wait_queue_head_t",
+        "atomic_t", "spinlock_t", "netdevice_tracker")
 guard = {}
 level = None
 for line in open("kmod/hold.h"):
