@@ -20,6 +20,8 @@
 /* All holds by id. A hold in it has a reference for that. */
 static DEFINE_XARRAY_ALLOC1(tapmig_holds);
 static u32 tapmig_next_id;
+/* Counts what comes into it and goes out of it; never 0, to a dump. */
+static atomic_t tapmig_holds_changes = ATOMIC_INIT(1);
 struct workqueue_struct *tapmig_wq;
 
 static const char * const tapmig_state_names[] = {
@@ -536,6 +538,7 @@ void tapmig_hold_unregister(struct tapmig_hold *h)
 	WRITE_ONCE(h->gone, true);
 	tapmig_hold_event(h);
 	xa_erase(&tapmig_holds, h->id);
+	atomic_inc(&tapmig_holds_changes);
 	tapmig_hold_stop_deadline(h);
 	tapmig_hold_cancel_work(h, &h->thaw_work);
 	tapmig_hold_cancel_work(h, &h->late_work);
@@ -605,6 +608,16 @@ struct tapmig_hold *tapmig_hold_get_next(struct net *net, unsigned long *id)
 			break;
 	rcu_read_unlock();
 	return h;
+}
+
+/**
+ * tapmig_holds_generation - which table is it that one walks
+ *
+ * Return: another number after each hold that came or went; not 0.
+ */
+u32 tapmig_holds_generation(void)
+{
+	return atomic_read(&tapmig_holds_changes) ?: 1;
 }
 
 /**
@@ -870,8 +883,10 @@ struct tapmig_hold *tapmig_hold_create(struct net *net,
 	/* Not soon again: somebody may still name the one that is gone. */
 	err = xa_alloc_cyclic(&tapmig_holds, &h->id, h, xa_limit_31b,
 			      &tapmig_next_id, GFP_KERNEL);
-	if (err >= 0)
+	if (err >= 0) {
+		atomic_inc(&tapmig_holds_changes);
 		tapmig_hold_event(h);
+	}
 	mutex_unlock(&h->lock);
 	if (err < 0) {
 		tapmig_hold_put(h);

@@ -423,6 +423,7 @@ struct tapmig_hold *tapmig_hold_create(struct net *net,
 				       const struct tapmig_create *c);
 struct tapmig_hold *tapmig_hold_get_by_id(struct net *net, u32 id);
 struct tapmig_hold *tapmig_hold_get_next(struct net *net, unsigned long *id);
+u32 tapmig_holds_generation(void);
 void tapmig_hold_put(struct tapmig_hold *h);
 void tapmig_hold_owner_gone(struct tapmig_hold *h);
 void tapmig_hold_unregister(struct tapmig_hold *h);

@@ -407,6 +407,7 @@ int tapmig_nl_hold_get_dumpit(struct sk_buff *skb, struct netlink_callback *cb)
 {
 	struct tapmig_nl_holds *ctx = (struct tapmig_nl_holds *)cb->ctx;
 	struct net *net = sock_net(cb->skb->sk);
+	struct nlmsghdr *nlh;
 	struct tapmig_hold *h;
 	int err;
 
@@ -416,18 +417,25 @@ int tapmig_nl_hold_get_dumpit(struct sk_buff *skb, struct netlink_callback *cb)
 	if (err)
 		return err;
 
+	/* A hold that comes or goes between two messages may be missing. */
+	cb->seq = tapmig_holds_generation();
 	for (; (h = tapmig_hold_get_next(net, &ctx->id)); ctx->id++) {
+		nlh = NULL;
 		mutex_lock(&h->lock);
-		if (!h->gone)
+		if (!h->gone) {
+			nlh = (struct nlmsghdr *)skb_tail_pointer(skb);
 			err = tapmig_nl_fill_hold(h, skb, TAPMIG_CMD_HOLD_GET,
 						  NETLINK_CB(cb->skb).portid,
 						  cb->nlh->nlmsg_seq,
 						  NLM_F_MULTI,
 						  task_active_pid_ns(current));
+		}
 		mutex_unlock(&h->lock);
 		tapmig_hold_put(h);
 		if (err)
 			break;
+		if (nlh)
+			nl_dump_check_consistent(cb, nlh);
 	}
 	return skb->len ?: err;
 }

@@ -697,6 +697,58 @@ TEST_F(nl, events_of_new_packets_are_few)
 		TH_LOG("%d events for %ld packets", events, n);
 }
 
+/* Does a dump say that it may be inconsistent; @hold comes while it goes on. */
+static bool dump_interrupted(struct nl *nl, int *hold)
+{
+	struct tapmig_create c = CREATE();
+	bool done = false, intr = false;
+	struct nlmsghdr *req, *nlh;
+	static char buf[65536];
+	int len, messages = 0;
+	char small[256];
+
+	req = nl_msg(nl, small, TAPMIG_CMD_HOLD_GET, NLM_F_DUMP);
+	if (mnl_socket_sendto(nl->sk, req, req->nlmsg_len) < 0)
+		die("cannot ask for a dump");
+	for (; !done; messages++) {
+		len = mnl_socket_recvfrom(nl->sk, buf, sizeof(buf));
+		if (len < 0)
+			die("cannot read a dump");
+		nlh = (struct nlmsghdr *)buf;
+		for (; mnl_nlmsg_ok(nlh, len);
+		     nlh = mnl_nlmsg_next(nlh, &len)) {
+			intr |= nlh->nlmsg_flags & NLM_F_DUMP_INTR;
+			done |= nlh->nlmsg_type == NLMSG_DONE;
+		}
+		if (!messages && hold)
+			*hold = hold_create(&c);
+	}
+	/* The next one is made as soon as there is room for it. */
+	if (messages < 3)
+		die("%d messages", messages);
+	return intr;
+}
+
+#define MANY_HOLDS	200
+
+TEST_F(nl, a_dump_tells_of_a_hold_that_came_meanwhile)
+{
+	struct tapmig_create c = CREATE();
+	int hold[MANY_HOLDS], i, other = -1;
+
+	for (i = 0; i < MANY_HOLDS; i++) {
+		hold[i] = hold_create(&c);
+		ASSERT_LE(0, hold[i]);
+	}
+	EXPECT_FALSE(dump_interrupted(&self->nl, NULL));
+	EXPECT_TRUE(dump_interrupted(&self->nl, &other));
+	ASSERT_LE(0, other);
+	EXPECT_FALSE(dump_interrupted(&self->nl, NULL));
+	close(other);
+	for (i = 0; i < MANY_HOLDS; i++)
+		close(hold[i]);
+}
+
 TEST_F(nl, a_subscriber_needs_no_right_and_sees_no_data)
 {
 	struct hold_nl h;
