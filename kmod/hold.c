@@ -560,6 +560,7 @@ void tapmig_hold_put(struct tapmig_hold *h)
 	WARN_ON_ONCE(h->held_packets || h->held_bytes);
 	list_for_each_entry_safe(q, next, &h->queues, node)
 		kfree(q);
+	/* No loss: nobody sent it but we. */
 	kfree_skb(h->probe);
 	xa_destroy(&h->seen);
 	tapmig_user_put(h->user);

@@ -927,8 +927,11 @@ static struct tapmig_queue *tapmig_probe(struct tapmig_hold *h, u16 txq)
 	struct tapmig_queue *q;
 	struct sk_buff *skb;
 
+	spin_lock_irq(&h->pkt_lock);
+	skb = h->probe;
+	spin_unlock_irq(&h->pkt_lock);
 	/* One that was behind a packet for which there was no memory. */
-	if (h->probe) {
+	if (skb) {
 		q = tapmig_probe_found(h);
 		if (IS_ERR(q))
 			return q;

@@ -930,7 +930,7 @@ TEST_F_TIMEOUT(life, nothing_is_touched_of_a_queue_that_was_closed, 300)
 	}
 }
 
-/* --- devices that have got the name of another one ------------------------- */
+/* --- devices that have got the name of another one ------------------------ */
 
 FIXTURE(namesake) {
 	/* One that has moved to another namespace, and one with its name. */
@@ -1004,7 +1004,7 @@ TEST_F_TIMEOUT(namesake, nothing_is_touched_of_its_queue_that_was_closed, 300)
 	ASSERT_TRUE(busywait(ring_has_entries(&n, tx)));
 }
 
-/* --- what a hand-over finds out about queues ------------------------------- */
+/* --- what a hand-over finds out about queues ------------------------------ */
 
 /* It tries where things come out, with frames of its own. */
 #define PROBE_TYPE	0x88b5
