@@ -862,10 +862,10 @@ def peak_memory(max_bytes, enough):
         # Held before a relay is there: it finds all of it at once.
         m.stop()
         m.a.wait("captured", ">=", 1)
+        # So many at once that they do not fill it, however late we look.
         m.sender.ask("rate", 0)
-        m.sender.ask("go")
-        m.a.wait("held_bytes", ">=", enough)
-        m.sender.ask("pause")
+        while m.a.info()["held_bytes"] < enough:
+            m.sender.ask("only", enough >> 17)
         m.sender.ask("rate", 300)
         m.connect()
         m.paired()

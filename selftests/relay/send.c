@@ -12,6 +12,7 @@
  *	pause			stop for a while
  *	rate N			another rate; 0: as fast as it goes
  *	wait N			until N more frames were sent
+ *	only N			N more frames, then pause
  *	sent			how many frames were sent
  *	mute, unmute		leave out the flows that reach all hosts; how
  *				many frames of those were sent
@@ -52,7 +53,7 @@ static int tx;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 static bool going, ending, muted;
-static __u64 interval_ns, sent;
+static __u64 interval_ns, sent, last;
 
 static __u64 now_ns(void)
 {
@@ -204,7 +205,8 @@ static void *sender(void *unused)
 			next_flow = (next_flow + 1) % nflows;
 		send_frame(&flows[next_flow], false);
 		next_flow = (next_flow + 1) % nflows;
-		sent++;
+		if (++sent == last)
+			going = false;
 		pthread_cond_broadcast(&changed);
 	}
 	pthread_mutex_unlock(&lock);
@@ -310,6 +312,13 @@ int send_main(int argc, char **argv)
 			going = true;
 			pthread_cond_broadcast(&changed);
 			while (sent < target)
+				pthread_cond_wait(&changed, &lock);
+			answer("ok %llu", (unsigned long long)sent);
+		} else if (!strcmp(words[0], "only") && n == 2) {
+			last = sent + number(words[1]);
+			going = true;
+			pthread_cond_broadcast(&changed);
+			while (going)
 				pthread_cond_wait(&changed, &lock);
 			answer("ok %llu", (unsigned long long)sent);
 		} else if (!strcmp(words[0], "mute") ||
