@@ -106,6 +106,7 @@ enum { CONTROL_FD = FLOWS, ECHO_FD, STREAM_FD, PING_FD, STDIN_FD, FDS };
  * @report: the last one of the guest
  * @reported: there is one of this run
  * @dropped: what our own sockets had dropped before this run
+ * @unsent: frames that the kernel has refused
  * @ask_at: when the guest is asked next
  * @ask_again: how long after that, if it does not answer
  * @end_at: when the ends of the flows are sent next
@@ -139,7 +140,7 @@ struct client {
 	int stream_state;
 	struct report report;
 	bool reported;
-	uint32_t dropped;
+	uint32_t dropped, unsent;
 	uint64_t ask_at, ask_again;
 	uint64_t end_at, end_again;
 	uint32_t same;
@@ -224,10 +225,10 @@ static void open_sockets(struct client *c)
 	c->fds[STDIN_FD].fd = STDIN_FILENO;
 }
 
-/* What the sockets have dropped, since they were opened. */
+/* What the sockets have dropped or not sent, since they were opened. */
 static uint32_t dropped(const struct client *c)
 {
-	uint32_t sum = 0;
+	uint32_t sum = c->unsent;
 	int i;
 
 	for (i = 0; i <= ECHO_FD; i++)
@@ -245,8 +246,9 @@ static void progressed(struct client *c)
 /* An error of an earlier frame, such as a refused one, is told here. */
 static void send_to(struct client *c, int i, const void *p, size_t len)
 {
-	if (send(c->fds[i].fd, p, len, 0) != (ssize_t)len)
-		send(c->fds[i].fd, p, len, 0);
+	if (send(c->fds[i].fd, p, len, 0) != (ssize_t)len &&
+	    send(c->fds[i].fd, p, len, 0) != (ssize_t)len)
+		c->unsent++;
 }
 
 static void send_probe(struct client *c, uint32_t flow, uint32_t flags)
@@ -547,6 +549,7 @@ static void begin(struct client *c, uint32_t run)
 		.probes = c->probes,
 		.echo_port = c->echo_port,
 		.dropped = dropped(c),
+		.unsent = c->unsent,
 		.ask_at = now_ns(),
 		.ask_again = ASK_AGAIN,
 		.state = BEGINNING,

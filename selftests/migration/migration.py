@@ -182,7 +182,8 @@ class Rows:
                 if r["reported"] and any(bad):
                     print(f"#   flow {flow}: {sent} sent, {bad[0]} lost, from "
                           f"{missing}, {bad[1]} twice, {bad[2]} late, up to "
-                          f"{latest}; held: {self.held[n].get(flow)}")
+                          f"{latest}; held: {self.held[n].get(flow)}, of all: "
+                          f"{rig.first_unicast(self.held[n])}")
 
     def say_drops(self, before):
         """What the network has lost before a TAP is nobody's loss there.

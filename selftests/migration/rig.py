@@ -27,6 +27,8 @@ NETS = (
     {"queues": 1, "vhost": False, "mac": "02:00:00:00:02:02",
      "client": "02:00:00:00:02:01", "net": "198.51.100"},
 )
+# As in rig.h: so many flows, and after them one broadcast, one multicast.
+UNICAST_FLOWS = 32
 KINDS = ("unicast", "broadcast", "multicast")
 # Of struct probe, see rig.h.
 PROBE_MAGIC = bytes.fromhex("7a9d3e02")
@@ -387,6 +389,12 @@ def held(host, n):
             flow, seq = struct.unpack_from("!II", frame, at + 12)
             flows.setdefault(flow, (seq, queue))
     return queues, flows
+
+
+def first_unicast(flows):
+    """The first that was held, as (number, flow): they are sent in turn."""
+    return min(((seq, flow) for flow, (seq, _) in flows.items()
+                if flow < UNICAST_FLOWS), default=None)
 
 
 def queue_numbers(pid, ifname):
