@@ -895,17 +895,30 @@ TEST_F(life, a_ring_that_is_larger_than_it_should_be_is_taken_over)
 	ASSERT_TRUE(busywait(ring_has_entries(&self->n, self->tx)));
 }
 
+/* A device: when its ring has its size, those of all others were looked at. */
+static int watch_open(struct nic *n)
+{
+	if (!nic_open_named(n, "watch", TAP, 12, 1))
+		die("cannot make a device");
+	link_txqlen(n->name, ENTRIES);
+	return tx_open(n->tx_ifindex, TX_BYPASS);
+}
+
+static void watch_wait(struct __test_metadata *_metadata, struct nic *n, int tx)
+{
+	struct tally t = {};
+
+	ASSERT_TRUE(nic_wait(n, &t, 300));
+	ASSERT_TRUE(busywait(ring_has_entries(n, tx)));
+}
+
 /* All of it goes away while the ring is watched: nobody may look there. */
 TEST_F_TIMEOUT(life, nothing_is_touched_of_a_queue_that_was_closed, 300)
 {
-	struct tally t = {};
 	struct nic n = {};
 	int tx, k;
 
-	/* When its ring has its size, those of all others were looked at. */
-	ASSERT_TRUE(nic_open_named(&n, "watch", TAP, 12, 1));
-	link_txqlen(n.name, ENTRIES);
-	tx = tx_open(n.tx_ifindex, TX_BYPASS);
+	tx = watch_open(&n);
 	for (k = 0; k < 3; k++) {
 		link_txqlen(self->n.name, ENTRIES);
 		leave_backlog(_metadata, &self->n, self->tx, 300);
@@ -915,9 +928,7 @@ TEST_F_TIMEOUT(life, nothing_is_touched_of_a_queue_that_was_closed, 300)
 		if (k == 2)
 			link_del(self->n.name);
 		nic_close(&self->n);
-		memset(&t, 0, sizeof(t));
-		ASSERT_TRUE(nic_wait(&n, &t, 300));
-		ASSERT_TRUE(busywait(ring_has_entries(&n, tx)));
+		watch_wait(_metadata, &n, tx);
 		if (k == 2)
 			break;
 		close(self->tx);
@@ -980,14 +991,10 @@ TEST_F(namesake, its_queue_is_not_taken_for_the_others)
 
 TEST_F_TIMEOUT(namesake, nothing_is_touched_of_its_queue_that_was_closed, 300)
 {
-	struct tally t = {};
 	struct nic n = {};
 	int hold, tx;
 
-	/* When its ring has its size, those of all others were looked at. */
-	ASSERT_TRUE(nic_open_named(&n, "watch", TAP, 12, 1));
-	link_txqlen(n.name, ENTRIES);
-	tx = tx_open(n.tx_ifindex, TX_BYPASS);
+	tx = watch_open(&n);
 	hold = hold_new(&self->same, NULL);
 	/* Not the first one: it might be a queue that is disabled. */
 	ASSERT_EQ(0, hold_add(hold, self->n.fd[0], 1));
@@ -1000,8 +1007,7 @@ TEST_F_TIMEOUT(namesake, nothing_is_touched_of_its_queue_that_was_closed, 300)
 	close(hold);
 	nic_close(&self->n);
 	leave_backlog(_metadata, &n, tx, 300);
-	ASSERT_TRUE(nic_wait(&n, &t, 300));
-	ASSERT_TRUE(busywait(ring_has_entries(&n, tx)));
+	watch_wait(_metadata, &n, tx);
 }
 
 /* --- what a hand-over finds out about queues ------------------------------ */
