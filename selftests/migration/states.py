@@ -492,9 +492,7 @@ def stopped_before_and_cancelled_it_gets_all_back():
 
 # In the switchover
 
-@case
-def completed_the_source_keeps_what_came(queues=1):
-    a, b = pair(queues=queues)
+def the_source_keeps_what_came(a, b, queues=1):
     expect(a.hold("state"), "none", "before")
     expect(hold("hostB"), ("frozen", "standby"), "destination")
     a.reach_switchover()
@@ -514,6 +512,11 @@ def completed_the_source_keeps_what_came(queues=1):
     expect(hold("hostA"), ("dead", "source"), "QEMU has ended")
     expect(holds("hostA")[0]["held_packets"], 5, "still kept")
     b.quit()
+
+
+@case
+def completed_the_source_keeps_what_came(queues=1):
+    the_source_keeps_what_came(*pair(queues=queues), queues)
 
 
 @quick
@@ -589,15 +592,7 @@ def completed_with_channels_for_memory_it_is_the_same():
     for m in a, b:
         m.capabilities("multifd")
     b.command("migrate-incoming", uri=MIGRATION)
-    a.reach_switchover()
-    send("hostA", 5)
-    send("hostB", 2)
-    a.switch_over()
-    wait_no_hold("hostB")
-    expect(b.counts(), (2, 2), "destination")
-    expect(a.hold("held-packets"), 5, "kept for the relay")
-    a.quit()
-    b.quit()
+    the_source_keeps_what_came(a, b)
 
 
 @case
