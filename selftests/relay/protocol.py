@@ -508,6 +508,16 @@ def several_standby_holds_with_one_label_are_refused():
         peer.close()
 
 
+def fill(t):
+    """A peer that has sent 100 packets, of which 50 have room."""
+    t.b.ask("set", "max_packets=50")
+    peer = t.peer()
+    pair_as_source(peer)
+    begin(peer)
+    peer.send(*(packet(0, FIRST + n, FRAME) for n in range(100)))
+    return peer
+
+
 def send_until_taken(peer, first, last):
     """What is not acknowledged goes once more for each MORE."""
     while first <= last:
@@ -522,11 +532,7 @@ def send_until_taken(peer, first, last):
 @case
 def full_standby_says_so_and_asks_for_more():
     with Target() as t:
-        t.b.ask("set", "max_packets=50")
-        peer = t.peer()
-        pair_as_source(peer)
-        begin(peer)
-        peer.send(*(packet(0, FIRST + n, FRAME) for n in range(100)))
+        peer = fill(t)
         peer.until("FULL")
         taken = t.b.info()["pending_imports"]
         expect(0 < taken <= 50, f"{t.b.info()}")
@@ -541,11 +547,7 @@ def full_standby_says_so_and_asks_for_more():
 @case
 def full_standby_that_gets_room_asks_for_more():
     with Target() as t:
-        t.b.ask("set", "max_packets=50")
-        peer = t.peer()
-        pair_as_source(peer)
-        begin(peer)
-        peer.send(*(packet(0, FIRST + n, FRAME) for n in range(100)))
+        peer = fill(t)
         for _ in range(2):
             peer.until("FULL")
             peer.until("MORE")
@@ -565,11 +567,7 @@ def full_standby_that_gets_room_asks_for_more():
 def full_standby_asks_once():
     """That it has thawed makes no second MORE of one that is under way."""
     with Target() as t:
-        t.b.ask("set", "max_packets=50")
-        peer = t.peer()
-        pair_as_source(peer)
-        begin(peer)
-        peer.send(*(packet(0, FIRST + n, FRAME) for n in range(100)))
+        peer = fill(t)
         peer.until("MORE")
         t.b.ask("thaw")
         t.b.ask("run")
