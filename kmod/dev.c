@@ -184,6 +184,19 @@ static long tapmig_ioctl_freeze(struct tapmig_hold *h, void __user *arg)
 	return tapmig_hold_freeze(h, a.flags & TAPMIG_FREEZE_DETACHED, NULL);
 }
 
+static long tapmig_ioctl_unread(struct tapmig_hold *h, void __user *arg)
+{
+	struct tapmig_unread a;
+	int err;
+
+	err = tapmig_copy_in(&a, sizeof(a), arg);
+	if (err)
+		return err;
+	if (a.flags & ~TAPMIG_UNREAD_VNET_BE || a.reserved)
+		return -EINVAL;
+	return tapmig_unread(h, &a);
+}
+
 static long tapmig_ioctl_thaw(struct tapmig_hold *h, void __user *arg)
 {
 	struct tapmig_thaw a;
@@ -285,6 +298,9 @@ static long tapmig_hold_ioctl(struct file *file, unsigned int cmd,
 		break;
 	case TAPMIG_FREEZE:
 		res = tapmig_ioctl_freeze(h, uarg);
+		break;
+	case TAPMIG_UNREAD:
+		res = tapmig_ioctl_unread(h, uarg);
 		break;
 	case TAPMIG_THAW:
 		res = tapmig_ioctl_thaw(h, uarg);

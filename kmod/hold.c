@@ -283,6 +283,45 @@ drop:
 	tapmig_hold_reap(h, p);
 }
 
+/**
+ * tapmig_hold_capture_first - take a packet that is older than all others
+ * @h: the hold
+ * @p: the packet
+ * @queue: index of its queue
+ *
+ * Return: 0; -ENOBUFS: there is no room for it; -ERANGE: no number is left.
+ */
+int tapmig_hold_capture_first(struct tapmig_hold *h, struct tapmig_pkt *p,
+			      u16 queue)
+{
+	int err = 0;
+
+	lockdep_assert_held(&h->lock);
+
+	spin_lock_irq(&h->pkt_lock);
+	if (h->low_seq <= 1) {
+		err = -ERANGE;
+		goto unlock;
+	}
+	if (!__tapmig_hold_charge(h, 1, p->truesize)) {
+		err = -ENOBUFS;
+		goto unlock;
+	}
+	p->queue = queue;
+	p->seq = --h->low_seq;
+	/* It came before the freeze, nobody knows when. */
+	p->time = h->frozen_at;
+	h->counts.captured++;
+	h->news = true;
+	trace_tapmig_hold(h, p);
+	tapmig_list_add_tail(&h->fresh, p);
+unlock:
+	spin_unlock_irq(&h->pkt_lock);
+	if (!err)
+		tapmig_hold_queue_settle(h);
+	return err;
+}
+
 /* Put @p in its place. Mostly that is the end. */
 static void tapmig_captured_insert(struct tapmig_hold *h, struct tapmig_pkt *p)
 {
@@ -292,7 +331,7 @@ static void tapmig_captured_insert(struct tapmig_hold *h, struct tapmig_pkt *p)
 		tapmig_list_add_tail(&h->captured, p);
 		return;
 	}
-	/* Given back by vhost-net: near the head. */
+	/* Given back, by vhost-net or a reader: near the head. */
 	while (*pos && (*pos)->seq < p->seq)
 		pos = &(*pos)->next;
 	p->next = *pos;

@@ -455,6 +455,8 @@ bool tapmig_hold_charge(struct tapmig_hold *h, u64 packets, u64 bytes);
 void tapmig_hold_charge_all(struct tapmig_hold *h, u64 packets, u64 bytes);
 void tapmig_hold_uncharge(struct tapmig_hold *h, u64 packets, u64 bytes);
 void tapmig_hold_capture(struct tapmig_hold *h, struct tapmig_pkt *p);
+int tapmig_hold_capture_first(struct tapmig_hold *h, struct tapmig_pkt *p,
+			      u16 queue);
 struct tapmig_pkt *tapmig_captured_seek(struct tapmig_hold *h, u64 seq,
 					u16 sub);
 void tapmig_captured_replace(struct tapmig_hold *h, struct tapmig_pkt *old,
@@ -503,6 +505,9 @@ struct tapmig_import_result {
 	u32 resent;
 	u32 late;
 };
+
+/* unread.c: packets that a reader gives back */
+int tapmig_unread(struct tapmig_hold *h, const struct tapmig_unread *a);
 
 /* import.c: packets from the peer */
 int tapmig_import_begin(struct tapmig_hold *h, bool has_age, u64 age_ms,
@@ -591,7 +596,7 @@ int tapmig_meta_get(const struct tapmig_pkt *p, struct tapmig_meta *m);
 bool tapmig_meta_importable(const struct tapmig_pkt *p,
 			    const struct tapmig_meta *m);
 int tapmig_pkt_make_plain(struct tapmig_pkt *p);
-struct sk_buff *tapmig_skb_alloc(u32 len, u32 linear);
+struct sk_buff *tapmig_skb_alloc(u32 len, const struct virtio_net_hdr *vnet);
 int tapmig_skb_finish(struct sk_buff *skb, u32 link_type,
 		      const struct tapmig_meta *m, struct tapmig_list *out,
 		      bool *segmented, struct netlink_ext_ack *extack);

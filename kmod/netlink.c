@@ -1021,8 +1021,6 @@ static int tapmig_nl_import_begin_packet(struct tapmig_nl_import *im,
 					 struct nlattr **tb,
 					 struct tapmig_partial *c)
 {
-	u32 linear;
-
 	if (NL_REQ_ATTR_CHECK(im->extack, nest, tb, TAPMIG_A_PACKET_LEN))
 		return -EINVAL;
 	c->len = nla_get_u32(tb[TAPMIG_A_PACKET_LEN]);
@@ -1043,11 +1041,7 @@ static int tapmig_nl_import_begin_packet(struct tapmig_nl_import *im,
 	if (tapmig_nl_import_meta(im, nest, tb, &c->meta))
 		return -EINVAL;
 
-	/* What the header says of the linear part has to stay true. */
-	linear = __le16_to_cpu((__force __le16)c->meta.vnet.hdr_len);
-	if (c->meta.vnet.gso_type == VIRTIO_NET_HDR_GSO_NONE)
-		linear = 0;
-	c->skb = tapmig_skb_alloc(c->len, linear);
+	c->skb = tapmig_skb_alloc(c->len, &c->meta.vnet);
 	if (!c->skb) {
 		NL_SET_ERR_MSG(im->extack, "no memory for a frame");
 		return -ENOMEM;

@@ -369,21 +369,24 @@ static struct page *tapmig_frag_page(u32 left, int frags, unsigned int *order)
 /**
  * tapmig_skb_alloc() - memory for a frame from another host
  * @len: its length, at most TAPMIG_FRAME_MAX
- * @linear: bytes of it to be linear, 0: as many as is good
+ * @vnet: virtio-net header that comes with it; not checked yet
  *
  * Nothing of it is initialized: skb_store_bits() has to write all of it.
  *
  * Return: an skb of that length, or NULL.
  */
-struct sk_buff *tapmig_skb_alloc(u32 len, u32 linear)
+struct sk_buff *tapmig_skb_alloc(u32 len, const struct virtio_net_hdr *vnet)
 {
+	u32 linear = __virtio16_to_cpu(true, vnet->hdr_len);
 	unsigned int order;
 	struct sk_buff *skb;
 	struct page *page;
 	int nr = 0;
 	u32 size;
 
-	if (!linear || linear > len)
+	/* What the header says of the linear part has to stay true. */
+	if (vnet->gso_type == VIRTIO_NET_HDR_GSO_NONE || !linear ||
+	    linear > len)
 		linear = len;
 	if (linear > SKB_MAX_HEAD(TAPMIG_HEADROOM))
 		linear = TAPMIG_LINEAR;

@@ -158,6 +158,45 @@ struct tapmig_freeze {
 	__u32 reserved[2];
 };
 
+#define TAPMIG_UNREAD_VNET_BE		(1U << 0)
+
+/**
+ * struct tapmig_unread - argument of TAPMIG_UNREAD
+ * @size: size of this structure in bytes
+ * @flags: TAPMIG_UNREAD_VNET_BE: the virtio-net header is big endian, else it
+ *	is little endian
+ * @index: index of the queue that the packet was read from
+ * @vnet_hdr_len: bytes of virtio-net header before the frame, as set by
+ *	TUNSETVNETHDRSZ, or 0; what comes after struct virtio_net_hdr is ignored
+ * @len: bytes at @data, header included; the frame has at most
+ *	TAPMIG_FRAME_MAX
+ * @protocol: for a tun device, whose frames have no Ethernet header:
+ *	ETH_P_* in network byte order, or 0: told by the IP version. Else 0
+ * @reserved: zero
+ * @data: address of what read() has returned, without struct tun_pi
+ *
+ * Who has read a packet that the guest did not get gives it back to the frozen
+ * hold: it is held as the oldest of all. The one that was read last is to be
+ * given back first. When this fails, the caller still has the packet.
+ *
+ * EBUSY: not FROZEN; ENODEV: dead; EOPNOTSUPP: the hold is STANDBY; ENOENT: no
+ * queue has @index; EINVAL: @len is not more than @vnet_hdr_len, or the header
+ * is none that read() returns for this frame, or that of a GSO packet in a UDP
+ * tunnel; EMSGSIZE: longer than TAPMIG_FRAME_MAX; ENOBUFS: no room in the hold,
+ * or within the limits of its user or of all holds; ERANGE: too many were given
+ * back; ENOMEM.
+ */
+struct tapmig_unread {
+	__u32 size;
+	__u32 flags;
+	__u32 index;
+	__u32 vnet_hdr_len;
+	__u32 len;
+	__be16 protocol;
+	__u16 reserved;
+	__aligned_u64 data;
+};
+
 #define TAPMIG_THAW_WAIT		(1U << 0)
 
 /**
@@ -199,8 +238,8 @@ struct tapmig_discard {
  * @flags: zero
  * @seq: captured packets up to this number are freed
  *
- * Packets that vhost-net gave back late have numbers below
- * TAPMIG_SEQ_FIRST; they are freed only if they were exported.
+ * Packets that were given back, by vhost-net or TAPMIG_UNREAD, have numbers
+ * below TAPMIG_SEQ_FIRST; they are freed only if they were exported.
  *
  * EBUSY: neither FROZEN nor DEAD; ERANGE: beyond the newest packet.
  */
@@ -343,5 +382,6 @@ struct tapmig_info {
 #define TAPMIG_COMMIT	_IOW(TAPMIG_IOC_MAGIC, 0x46, struct tapmig_commit)
 #define TAPMIG_INFO	_IOWR(TAPMIG_IOC_MAGIC, 0x47, struct tapmig_info)
 #define TAPMIG_SET	_IOW(TAPMIG_IOC_MAGIC, 0x48, struct tapmig_set)
+#define TAPMIG_UNREAD	_IOW(TAPMIG_IOC_MAGIC, 0x49, struct tapmig_unread)
 
 #endif /* _UAPI_LINUX_TAPMIG_H */
