@@ -868,8 +868,9 @@ static bool may_be_segmented(const struct nic *n, const struct shape *s)
 #define MAX_PARTS	32
 
 /*
- * The same frame three times: straight to the reader, held and thawed, held,
- * exported and imported elsewhere. The reader must see no difference.
+ * The same frame four times: straight to the reader, held and thawed, given
+ * back by the reader, held, exported and imported elsewhere. The reader must
+ * see no difference.
  */
 static void same_by_all_ways(struct __test_metadata *_metadata,
 			     FIXTURE_DATA(meta) *self, const struct shape *s)
@@ -933,6 +934,21 @@ static void same_by_all_ways(struct __test_metadata *_metadata,
 	ASSERT_TRUE(nic_poll(n, WAIT_MS));
 	for (i = 0; i < parts; i++) {
 		ASSERT_EQ(1, nic_read(n, 0, &rx));
+		same_rx(_metadata, &direct[i], &rx);
+	}
+	EXPECT_EQ(0, nic_read(n, 0, &rx));
+
+	ASSERT_EQ(0, hold_freeze(self->hold));
+	for (i = parts; i-- > 0;) {
+		ASSERT_EQ(0, hold_unread(self->hold, n, &direct[i]));
+	}
+	ASSERT_EQ(0, hold_thaw_wait(self->hold));
+	ASSERT_TRUE(nic_poll(n, WAIT_MS));
+	for (i = 0; i < parts; i++) {
+		ASSERT_EQ(1, nic_read(n, 0, &rx));
+		/* The tag is in the frame now, and its headers are longer. */
+		if (s->vlan && rx.hdr[2] == direct[i].hdr[2] + 4)
+			rx.hdr[2] -= 4;
 		same_rx(_metadata, &direct[i], &rx);
 	}
 	EXPECT_EQ(0, nic_read(n, 0, &rx));

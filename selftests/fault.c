@@ -537,6 +537,23 @@ TEST_F_TIMEOUT(fault, export_and_commit_work_or_fail, LONG)
 	SWEEP(FROZEN, commit_nothing);
 }
 
+/* One with fragments. */
+static int give_back(FIXTURE_DATA(fault) *self)
+{
+	static struct rx rx = { .len = 9000 };
+	int ret;
+
+	frame_udp(&self->n, rx.data, rx.len, IMPORTED, self->imported);
+	ret = hold_unread(self->hold, &self->n, &rx);
+	self->imported += !ret;
+	return ret;
+}
+
+TEST_F_TIMEOUT(fault, what_is_given_back_is_taken_or_stays, LONG)
+{
+	SWEEP(FROZEN, give_back);
+}
+
 static int begin_end(FIXTURE_DATA(fault) *self)
 {
 	return begin(self) ?: nl_sync(&self->nl, self->id, 1) ?:

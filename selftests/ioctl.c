@@ -161,6 +161,7 @@ static const struct op {
 	   FLAGS(add_queue, TAPMIG_ADD_QUEUE_JOIN)),
 	OP(PREPARE, prepare, RES(prepare), FLAGS(prepare, 0)),
 	OP(FREEZE, freeze, RES(freeze), FLAGS(freeze, TAPMIG_FREEZE_DETACHED)),
+	OP(UNREAD, unread, RES(unread), FLAGS(unread, TAPMIG_UNREAD_VNET_BE)),
 	OP(THAW, thaw, RES(thaw), FLAGS(thaw, TAPMIG_THAW_WAIT)),
 	OP(DISCARD, discard, 0, 0, FLAGS(discard, 0)),
 	OP(COMMIT, commit, 0, 0, FLAGS(commit, 0)),
@@ -171,11 +172,16 @@ static const struct op {
 /* Filled so that only what the test changes is wrong. */
 static void fill(const struct op *op, union ioctl_arg *a, int tap)
 {
+	static const __u8 frame[ETH_ZLEN];
+
 	memset(a, 0, sizeof(*a));
 	a->size = op->size;
 	if (op->cmd == TAPMIG_ADD_QUEUE) {
 		a->add.fd = tap;
 		a->add.index = 1;
+	} else if (op->cmd == TAPMIG_UNREAD) {
+		a->unread.len = sizeof(frame);
+		a->unread.data = (unsigned long)frame;
 	}
 }
 

@@ -989,6 +989,27 @@ int hold_thaw(int hold)
 	return ioctl(hold, TAPMIG_THAW, &a) ? -errno : 0;
 }
 
+int hold_unread(int hold, const struct nic *n, const struct rx *rx)
+{
+	struct tapmig_unread a = {
+		.size = sizeof(a),
+		.index = rx->queue,
+		.vnet_hdr_len = n->hdr,
+		.len = n->hdr + rx->len,
+	};
+	__u8 *buf = malloc(a.len);
+	int ret;
+
+	if (!buf)
+		die("no memory");
+	memcpy(buf, rx->hdr, n->hdr);
+	memcpy(buf + n->hdr, rx->data, rx->len);
+	a.data = (unsigned long)buf;
+	ret = ioctl(hold, TAPMIG_UNREAD, &a) ? -errno : 0;
+	free(buf);
+	return ret;
+}
+
 int hold_thaw_wait(int hold)
 {
 	struct tapmig_thaw a = {

@@ -210,6 +210,7 @@ union ioctl_arg {
 	struct tapmig_commit commit;
 	struct tapmig_info info;
 	struct tapmig_set set;
+	struct tapmig_unread unread;
 	__u32 words[1024];
 };
 
@@ -222,6 +223,8 @@ int hold_prepare(int hold, __u32 entries);
 int hold_freeze(int hold);
 int hold_freeze_flags(int hold, __u32 flags);
 int hold_thaw(int hold);
+/* Give back what was read from a queue. */
+int hold_unread(int hold, const struct nic *n, const struct rx *rx);
 int hold_thaw_wait(int hold);
 int hold_discard(int hold);
 int hold_commit(int hold, __u64 seq);

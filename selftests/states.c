@@ -36,7 +36,7 @@ enum op {
 	THAW_WAIT, DISCARD, COMMIT, COMMIT_BEYOND, INFO, SET_PEER, CLEAR_PEER,
 	SET_DETACHED, CLEAR_DETACHED, RENEW, LIMIT, NL_GET, NL_FREEZE, NL_THAW,
 	NL_DISCARD, NL_COMMIT, NL_SET_PEER, WAIT_0, WAIT_NONE, WAIT_LONG,
-	EXPORT, IMPORT, BEGIN, SYNC, END, SEND, RESIZE, CLOSE, DELETE,
+	EXPORT, IMPORT, BEGIN, SYNC, END, UNREAD, SEND, RESIZE, CLOSE, DELETE,
 	EXPIRE, EXPIRE_DISCARD, OPS,
 };
 
@@ -90,6 +90,8 @@ static const struct {
 	ROW(BEGIN, NEEDS_ID, -EBUSY, 0, 0, 0, -ENODEV),
 	ROW(SYNC, NEEDS_ID, -EBUSY, -EBUSY, -EBUSY, -EBUSY, -EBUSY),
 	ROW(END, NEEDS_ID, -EBUSY, -EBUSY, -EBUSY, -EBUSY, -EBUSY),
+	/* Of a source; a stand-by refuses it when frozen, too. */
+	ROW(UNREAD, NEEDS_FD, -EBUSY, 0, -EBUSY, -EBUSY, -ENODEV),
 	/* Of the device, not of the hold. */
 	ROW(SEND, 0, 0, 0, 0, 0, 0),
 	ROW(RESIZE, 0, 0, 0, 0, 0, 0),
@@ -137,9 +139,10 @@ struct model {
 	/* The second fd: joined; has the queue for itself. */
 	bool joined;
 	bool taken;
-	/* Packets: in the ring, captured, imported. */
+	/* Packets: in the ring, captured (of these, given back), imported. */
 	__u32 ring;
 	__u32 held;
+	__u32 back;
 	__u32 imports;
 	__u64 next_seq;
 	/* Counters. */
@@ -172,6 +175,7 @@ static void m_discard_packets(struct model *m)
 {
 	m->discarded += m->held + m->imports;
 	m->held = 0;
+	m->back = 0;
 	m->imports = 0;
 	m->seen = false;
 	m->importing = false;
@@ -203,6 +207,7 @@ static void m_handover(struct model *m)
 	m->ring += m->held + m->imports;
 	m->delivered += m->held + m->imports;
 	m->held = 0;
+	m->back = 0;
 	m->imports = 0;
 	m->due = false;
 	m->flags &= ~DETACHED;
@@ -266,10 +271,11 @@ static void m_discard(struct model *m)
 
 static void m_commit(struct model *m)
 {
-	__u64 first = m->next_seq - m->held;
+	__u64 first = m->next_seq - (m->held - m->back);
 
+	/* What was given back and not exported stays. */
 	if (first <= COMMIT_SEQ)
-		m->held = m->next_seq - COMMIT_SEQ - 1;
+		m->held = m->back + m->next_seq - COMMIT_SEQ - 1;
 }
 
 /* One fd less. */
@@ -409,6 +415,8 @@ static int model_apply(struct model *m, enum op op)
 		return -ERANGE;
 	if (op == IMPORT)
 		return m_import(m);
+	if (op == UNREAD && !answer && m->role == TAPMIG_ROLE_STANDBY)
+		return -EOPNOTSUPP;
 	if ((op == SYNC || op == END) && m->importing)
 		answer = 0;
 	if (answer)
@@ -478,6 +486,11 @@ static int model_apply(struct model *m, enum op op)
 			m_live_end(m);
 		if (m->state == TAPMIG_STATE_THAWING)
 			m->due = true;
+		break;
+	case UNREAD:
+		m->back++;
+		m->held++;
+		m->captured++;
 		break;
 	case SEND:
 		if (!m->gone && !m->left &&
@@ -686,6 +699,7 @@ static void find_nodes(void)
 			continue;
 		for (op = 0; op < OPS; op++) {
 			if (op == THAW_WAIT || op == SEND || op == IMPORT ||
+			    op == UNREAD ||
 			    op == JOIN || op == ADD_OTHER ||
 			    !op_possible(&nodes[i].m, op))
 				continue;
@@ -843,6 +857,16 @@ static int import_one(struct rig *r, struct nl *nl)
 	return ret;
 }
 
+static int unread_one(struct rig *r)
+{
+	static __thread struct rx rx;
+
+	rx.len = FRAME_LEN;
+	frame_udp(&r->n, rx.data, rx.len, 0,
+		  __atomic_fetch_add(&r->next, 1, __ATOMIC_RELAXED));
+	return hold_unread(r->hold, &r->n, &rx);
+}
+
 static int export_all(struct rig *r, struct nl *nl)
 {
 	struct pkts p;
@@ -941,6 +965,8 @@ static int rig_do(struct rig *r, int t, enum op op)
 		return nl_sync(nl, r->id, IMPORT_SEQ);
 	case END:
 		return nl_end(nl, r->id);
+	case UNREAD:
+		return unread_one(r);
 	case SEND:
 		return send_one(r);
 	case RESIZE:

@@ -406,12 +406,28 @@ static const struct {
 	{ "add_queue", TAPMIG_ADD_QUEUE },
 	{ "prepare", TAPMIG_PREPARE },
 	{ "freeze", TAPMIG_FREEZE },
+	{ "unread", TAPMIG_UNREAD },
 	{ "thaw", TAPMIG_THAW },
 	{ "discard", TAPMIG_DISCARD },
 	{ "commit", TAPMIG_COMMIT },
 	{ "info", TAPMIG_INFO },
 	{ "set", TAPMIG_SET },
 };
+
+/* What a reader may give back: header and frame. */
+static __u8 before[256];
+
+/* Fill it; the length of the frame. */
+static size_t read_before(const struct nic *n)
+{
+	size_t len;
+
+	memset(before, 0, sizeof(before));
+	len = frame_udp(n, before + n->hdr, 100, rnd(4), rnd(1000));
+	while (one_in(3))
+		before[rnd(n->hdr + len)] = odd_number();
+	return len;
+}
 
 static void right_arg(unsigned int cmd, union ioctl_arg *a)
 {
@@ -442,6 +458,13 @@ static void right_arg(unsigned int cmd, union ioctl_arg *a)
 		break;
 	case TAPMIG_FREEZE:
 		a->freeze.flags = one_in(8) ? TAPMIG_FREEZE_DETACHED : 0;
+		break;
+	case TAPMIG_UNREAD:
+		a->unread.flags = one_in(8) ? TAPMIG_UNREAD_VNET_BE : 0;
+		a->unread.index = rnd(n->queues);
+		a->unread.vnet_hdr_len = n->hdr;
+		a->unread.len = n->hdr + read_before(n);
+		a->unread.data = (unsigned long)before;
 		break;
 	case TAPMIG_THAW:
 		a->thaw.flags = one_in(4) ? TAPMIG_THAW_WAIT : 0;
