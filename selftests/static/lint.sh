@@ -151,7 +151,7 @@ own_rules_find()
 		'hold.c:.*ring \(size\)'
 	finds rings thaw.c '0,/^\}/s/^\}/tun_get_socket(NULL); }/' \
 		'thaw.c:.*tun_get_socket'
-	finds hook hold.c "/$capture/s/tapmig_list_add_tail\(&h->reap, old\)/tapmig_pkt_free(old)/" \
+	finds hook hold.c "/$capture/s/tapmig_hold_reap\(h, old\)/tapmig_pkt_free(old)/" \
 		'tapmig_pkt_free\(\), called by the hook'
 	finds hook queue.c "/$hook/s/spin_trylock/spin_lock/" \
 		'spin_lock\(\), called by the hook'
@@ -164,7 +164,7 @@ own_rules_find()
 	finds locks hold.c "/$settle/s/spin_lock_irq/barrier/" \
 		'tapmig_hold_settle: fresh without pkt_lock'
 	finds locks hold.c "/$capture/s/lockdep_assert_held.*//" \
-		'tapmig_hold_capture: reap without pkt_lock'
+		'tapmig_hold_capture: trimming without pkt_lock'
 	finds locks hold.c "/$commit/s/mutex_lock.*//" \
 		'tapmig_hold_commit: captured without lock'
 	finds locks queue.c '/^void tapmig_queue_freeze/,/^}/s/spin_lock_bh.*//' \
