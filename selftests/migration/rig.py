@@ -294,11 +294,13 @@ class Relays:
     """A relay on each host, for one migration."""
 
     def __init__(self, source, destination, port):
+        """The port is a number, or something else for a socket that is."""
         self.processes = []
-        uri = f"tcp:{HOST_ADDRESS[destination]}:{port}"
+        uri = (f"tcp:{HOST_ADDRESS[destination]}:{port}", "--insecure") \
+            if isinstance(port, int) else (f"unix:{RUN}/relay-{port}",)
         for host, way in ((destination, "--listen"), (source, "--connect")):
             self.processes.append(subprocess.Popen(
-                in_host(host, "tapmig", "relay", way, uri, "--insecure",
+                in_host(host, "tapmig", "relay", way, *uri,
                         "--verbose", "--label", f"{UUID}/*",
                         log=f"{RUN}/relay-{port}-{host}.log"),
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, bufsize=0))

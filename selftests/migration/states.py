@@ -108,6 +108,11 @@ OTHER_ADDRESS = bytes((2, 0, 0, 0, 0, 2))
 GUEST_ADDRESS = bytes((0x52, 0x54, 0, 0x12, 0x34, 0x56))
 
 
+def frame(n, source=OTHER_ADDRESS):
+    return struct.pack("!6s6sHI46x", bytes((2, 0, 0, 0, 0, 1)), source,
+                       ETHERTYPE, n)
+
+
 def send(host, count, queues=1, source=OTHER_ADDRESS):
     """The network delivers some frames to the host's TAP."""
     with Inside(host):
@@ -115,8 +120,7 @@ def send(host, count, queues=1, source=OTHER_ADDRESS):
         s.bind((tap_name(queues), ETHERTYPE))
     with s:
         for n in range(count):
-            s.send(struct.pack("!6s6sHI46x", bytes((2, 0, 0, 0, 0, 1)),
-                               source, ETHERTYPE, n))
+            s.send(frame(n, source))
 
 
 def open_tap(host, queues):
@@ -163,7 +167,8 @@ class Machine(Qemu):
     all = []
 
     def __init__(self, host, *extra, queues=1, mode="on", fds=None,
-                 device=None, program=(QEMU,)):
+                 device=None, program=(QEMU,), card="virtio-net-pci",
+                 accel="tcg"):
         self.queues = queues
         dev = "tap,id=net0"
         if fds:
@@ -177,11 +182,14 @@ class Machine(Qemu):
             dev += f",migration-hold={mode}"
         if device is not None:
             dev += f",tapmigfd={device}"
-        card = "virtio-net-pci,netdev=net0,id=nic0,romfile="
+        card += ",netdev=net0,id=nic0,romfile="
         if queues > 1:
             card += f",mq=on,vectors={2 * queues + 2}"
+        self.qtest = f"{RUN}/qtest{len(Machine.all)}"
+        if accel == "qtest":
+            extra += ("-qtest", f"unix:{self.qtest},server=on,wait=off")
         super().__init__(host, program, [
-            "-machine", "pc,accel=tcg", "-m", "64", "-nodefaults",
+            "-machine", f"pc,accel={accel}", "-m", "64", "-nodefaults",
             "-display", "none", "-uuid", UUID, "-trace", "tap_hold_*",
             "-netdev", dev, "-device", card, *extra], RUN,
             fds=[*(fds or ()), *(() if device is None else (device,))])
@@ -623,6 +631,122 @@ def cancelled_in_the_switchover_it_gets_all_back(queues=1):
     wait_no_hold()
     expect(a.counts(), (3, 3), "held")
     expect(a.status(), "running", "the guest")
+    a.quit()
+
+
+def expect_held(host, *numbers):
+    """These frames of those that send() sends, in this order."""
+    kept = tapmig(host, "export", "id", str(holds(host)[0]["id"]), "-")
+    expect([f.hex() for _, _, f in rig.packets(kept)],
+           [frame(n).hex() for n in numbers], "held")
+
+
+# A card that nobody enables, as no processor runs, not even for a BIOS.
+IDLE = {"card": "e1000", "accel": "qtest"}
+
+
+def without_buffers(*extra, **card):
+    """A source whose card takes nothing: it has read the first of 3 frames."""
+    a, b = pair(*extra, **(card or IDLE))
+    wait_until("it reads", lambda: a.reads() == 1)
+    send("hostA", 3)
+    wait_until("a frame is read", lambda: a.reads() == 0)
+    return a, b
+
+
+@quick
+@case
+def what_the_guest_had_no_buffer_for_is_held_first():
+    a, b = without_buffers()
+    a.reach_switchover()
+    send("hostA", 1)
+    expect_held("hostA", 0, 1, 2, 0)
+    a.switch_over()
+    expect_held("hostA", 0, 1, 2, 0)
+    a.quit()
+    b.quit()
+
+
+@quick
+@case
+def what_the_guest_had_no_buffer_for_is_the_first_there():
+    a, b = without_buffers()
+    relays = rig.Relays("hostA", "hostB", "states")
+    try:
+        a.reach_switchover()
+        for host in HOSTS:
+            wait_until(f"a relay on {host}",
+                       lambda h=host: "peer" in holds(h)[0]["flags"])
+        send("hostA", 1)
+        a.switch_over()
+        relays.results(1)
+    finally:
+        relays.end()
+    # There it is read, and has no room again.
+    wait_until("a frame is read", lambda: b.reads() == 0)
+    expect(b.hold("delivered"), 4, "delivered")
+    a.quit()
+    wait_no_hold()
+    destination(host="hostA", **IDLE)
+    b.reach_switchover()
+    expect_held("hostB", 0, 1, 2, 0)
+    b.quit()
+
+
+@quick
+@case
+def what_the_guest_had_no_buffer_for_comes_back():
+    a, _ = without_buffers()
+    for _ in range(2):
+        a.reach_switchover()
+        expect_held("hostA", 0, 1, 2)
+        a.cancel()
+        a.runs()
+        wait_no_hold("hostA")
+        wait_until("a frame is read", lambda: a.reads() == 0)
+        destination(**IDLE)
+    a.quit()
+
+
+def change_header(machine):
+    """As a driver does: virtio-net headers get the number of buffers."""
+    registers, address, data = 0xc000, 0xcf8, 0xcfc
+    config = 0x80000000 | 8 << 11
+    features, mrg_rxbuf = 4, 15
+    with socket.socket(socket.AF_UNIX) as s, s.makefile("r") as answers:
+        s.connect(machine.qtest)
+        for line in (f"outl {address} {config | 0x10}",
+                     f"outl {data} {registers}",
+                     f"outl {address} {config | 4}", f"outw {data} 5",
+                     f"outl {registers + features} {1 << mrg_rxbuf}"):
+            s.sendall(f"{line}\n".encode())
+            expect(answers.readline(), "OK\n", line)
+
+
+@quick
+@case
+def what_was_read_with_a_shorter_header_is_held_as_it_was():
+    a, b = without_buffers(
+        card="virtio-net-pci,disable-modern=on,addr=8", accel="qtest")
+    change_header(a)
+    a.reach_switchover()
+    expect_held("hostA", 0, 1, 2)
+    a.cancel()
+    a.quit()
+    b.ended()
+
+
+@quick
+@case
+def what_a_guest_that_was_paused_had_no_buffer_for_is_held_once():
+    a, _ = without_buffers()
+    a.command("stop")
+    for _ in range(2):
+        a.reach_switchover()
+        expect_held("hostA", 0, 1, 2)
+        a.cancel()
+        wait_no_hold("hostA")
+        destination(**IDLE)
     a.quit()
 
 
