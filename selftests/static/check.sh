@@ -321,6 +321,10 @@ emulator_adds_the_property()
 		-netdev tap,id=n3,migration-hold=local)
 	echo "$said"
 	[ "$said" = '-name tap,x -netdev {"type": "tap", "fds": "3:4", "id": "hostnet0", "migration-hold": "on"} -netdev {"type": "user", "id": "n1"} -netdev tap,id=n2,migration-hold=on -netdev tap,id=n3,migration-hold=local' ]
+	said=$(TAPMIG_QEMU=/bin/echo TAPMIG_HOLD_WAIT=500 "$wrapper" -netdev \
+		'{"type":"tap","id":"n1"}' -netdev tap,id=n2)
+	echo "$said"
+	[ "$said" = '-netdev {"type": "tap", "id": "n1", "migration-hold": "on", "migration-hold-wait": 500} -netdev tap,id=n2,migration-hold=on,migration-hold-wait=500' ]
 	said=$(TAPMIG_QEMU=/nowhere "$wrapper" 2>&1) && return 1
 	[ "$said" = 'qemu-migration-hold: /nowhere: No such file or directory' ]
 }
