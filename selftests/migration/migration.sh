@@ -10,6 +10,8 @@
 #                            in one, vhost-net being at the other card
 #   migration.sh states [quick|long] [CASE…]
 #                            QEMUs without a guest, see states.py
+#   migration.sh libvirt [ROW…]
+#                            as libvirt does it, see libvirt.py
 #
 # Run by 'make check-migration', which sets BUILD. QEMU and the guest's kernel
 # are built when they are not in the cache. The guest boots once: later runs
@@ -27,6 +29,13 @@ if [ "${1:-}" = states ]; then
 	exec "$here/../vm/run.sh" --kernel 6.1 \
 		--module "$BUILD/kmod-6.1/tapmig.ko" --payload "$out/payload" \
 		--out "$out/states" --timeout 1500 -- ./in-vm.sh ./states.py "${@:2}"
+fi
+if [ "${1:-}" = libvirt ]; then
+	root=$("$here/../vm/libvirt-root.sh")
+	exec "$here/../vm/run.sh" --kernel 6.1 \
+		--module "$BUILD/kmod-6.1/tapmig.ko" --payload "$out/payload" \
+		--disk "hosts=$root" --out "$out/libvirt" --mem 2560 \
+		--timeout 3000 -- ./in-vm.sh ./libvirt-in-vm.sh "${@:2}"
 fi
 cards=
 [ "${1:-}" != crossed ] || cards=-crossed

@@ -17,6 +17,8 @@ RUN = os.environ.get("TAPMIG_RUN", "/run/rig")
 HOSTS = ("hostA", "hostB")
 HOST_ADDRESS = {"hostA": "203.0.113.1", "hostB": "203.0.113.2"}
 UUID = "1b4e28ba-2fa1-11d2-883f-0016d3cca427"
+# What the labels of the holds begin with, before the number of the network.
+LABEL = f"{UUID}/net"
 RATE = 40
 # How long a destination waits for the relay, in ms: machines are slow.
 HOLD_WAIT = 60000
@@ -301,7 +303,7 @@ class Relays:
         for host, way in ((destination, "--listen"), (source, "--connect")):
             self.processes.append(subprocess.Popen(
                 in_host(host, "tapmig", "relay", way, *uri,
-                        "--verbose", "--label", f"{UUID}/*",
+                        "--verbose", "--label", f"{LABEL}*",
                         log=f"{RUN}/relay-{port}-{host}.log"),
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, bufsize=0))
 
@@ -333,7 +335,7 @@ class Hook:
         self.process = subprocess.Popen(
             ["ip", "netns", "exec", qemu.host, "./tapmig-qmp", side,
              qemu.hook_path, *options] +
-            [f"tap{n}={UUID}/net{n}" for n in range(cards)],
+            [f"tap{n}={LABEL}{n}" for n in range(cards)],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, bufsize=0)
 
     def wait(self, text):
@@ -382,7 +384,7 @@ def held(host, n):
     What is in a frozen hold: the queues at which frames have arrived; of each
     flow with frames there, its lowest number, and the queue.
     """
-    pcapng = tapmig(host, "export", "label", f"{UUID}/net{n}", "-")
+    pcapng = tapmig(host, "export", "label", f"{LABEL}{n}", "-")
     queues, flows = set(), {}
     for queue, _, frame in packets(pcapng):
         queues.add(queue)

@@ -18,6 +18,7 @@
 #   --cpus N          processors (2)
 #   --timeout S       kill it after that long (600)
 #   --append WORDS    more kernel parameters
+#   --disk NAME=FILE  a read-only disk with that serial number (repeatable)
 #   --netdev OPTIONS  a network card with this backend, eth0 in the VM
 #   --races-of MODULE a data race that KCSAN reports counts only if one of the
 #                     two accesses is in this module
@@ -64,12 +65,12 @@ fail()
 
 kernel='' payload='' disk_in='' out='' mem=2048 cpus=2 timeout=600 append=''
 netdev='' races_of=''
-modules=()
+modules=() extra_disks=()
 while [ $# -gt 0 ]; do
 	case $1 in
 	--) shift; break ;;
 	--kernel|--payload|--disk-in|--module|--out|--mem|--cpus|--timeout| \
-	--append|--netdev|--races-of)
+	--append|--disk|--netdev|--races-of)
 		[ $# -ge 2 ] || die "$1 needs a value" ;;&
 	--kernel) kernel=$2 ;;
 	--payload) payload=$2 ;;
@@ -80,6 +81,7 @@ while [ $# -gt 0 ]; do
 	--cpus) cpus=$2 ;;
 	--timeout) timeout=$2 ;;
 	--append) append=$2 ;;
+	--disk) extra_disks+=("$2") ;;
 	--netdev) netdev=$2 ;;
 	--races-of) races_of=$2 ;;
 	*) die "unknown option '$1' (is '--' missing before the command?)" ;;
@@ -97,6 +99,9 @@ for n in "$mem" "$cpus" "$timeout"; do
 done
 for m in ${modules[@]+"${modules[@]}"}; do
 	[ -f "$m" ] || die "no module $m"
+done
+for d in ${extra_disks[@]+"${extra_disks[@]}"}; do
+	[ -f "${d#*=}" ] || die "no disk image ${d#*=}"
 done
 need qemu-system-x86_64 busybox cpio tar modprobe depmod
 
@@ -183,6 +188,9 @@ mapfile -t disks < <(
 	disk modules "$image/modules.squashfs" readonly=on
 	disk payload "$work/payload.tar" readonly=on
 	disk results "$work/results.tar" cache=unsafe
+	for d in ${extra_disks[@]+"${extra_disks[@]}"}; do
+		disk "${d%%=*}" "${d#*=}" readonly=on
+	done
 )
 
 # What the kernel would measure itself, badly when this machine is busy.
