@@ -533,9 +533,10 @@ static void print_result(struct client *c)
 	       (int)(c->pings - c->pongs));
 	printf("\"stream\": {\"bytes\": %llu, \"intact\": %s}, ",
 	       (unsigned long long)c->bytes, stream_ok(c) ? "true" : "false");
-	printf("\"guest\": {\"dropped\": %u, \"queued\": %u, \"damaged\": %u}, ",
+	printf("\"guest\": {\"dropped\": %u, \"queued\": %u, \"damaged\": %u, ",
 	       ntohl(c->report.dropped), ntohl(c->report.queued),
 	       ntohl(c->report.damaged));
+	printf("\"stale\": %u}, ", ntohl(c->report.stale));
 	printf("\"client\": {\"dropped\": %u}, ", dropped(c) - c->dropped);
 	printf("\"longest_gap_ms\": %llu}\n",
 	       (unsigned long long)(c->longest_gap / MS));

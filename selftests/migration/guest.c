@@ -45,6 +45,7 @@ struct flow {
  * @dropped: what the guest had dropped before
  * @queued: the most bytes of memory that probes waited in
  * @damaged: frames that were none of ours, before this run
+ * @stale: frames of other runs
  * @flows: its flows
  */
 struct net {
@@ -52,6 +53,7 @@ struct net {
 	uint32_t dropped;
 	uint32_t queued;
 	uint32_t damaged;
+	uint32_t stale;
 	struct flow flows[FLOWS];
 };
 
@@ -221,8 +223,10 @@ static void take_probes(void)
 			continue;
 		}
 		n = &nets[ntohl(p.net)];
-		if (ntohl(p.run) != n->run)
+		if (ntohl(p.run) != n->run) {
+			n->stale++;
 			continue;
+		}
 		if (ntohl(p.flags) & PROBE_END)
 			n->flows[ntohl(p.flow)].counts.ended = 1;
 		else
@@ -332,6 +336,7 @@ static void answer(void)
 	r.dropped = htonl(dropped() - n->dropped);
 	r.queued = htonl(n->queued);
 	r.damaged = htonl(damaged - n->damaged);
+	r.stale = htonl(n->stale);
 	for (i = 0; i < FLOWS; i++) {
 		c = &n->flows[i].counts;
 		r.flows[i].received = htonl(c->received);

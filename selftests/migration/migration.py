@@ -176,7 +176,8 @@ class Rows:
                      f"{'intact' if r['stream']['intact'] else 'DAMAGED'};"
                      f" longest gap {r['longest_gap_ms']} ms;"
                      f" in the guest {r['guest']['queued'] >> 10} KiB waited,"
-                     f" {r['guest']['dropped']} dropped")
+                     f" {r['guest']['dropped']} dropped,"
+                     f" {r['guest']['stale']} of another run")
             print(f"# {text}")
             for flow, (sent, *bad, latest, missing) in enumerate(r["flows"]):
                 if r["reported"] and any(bad):

@@ -101,6 +101,8 @@ struct counts {
  *	all networks: nothing can be said of loss if there is any
  * @queued: the most bytes of memory that probes waited in
  * @damaged: frames that came to the probes' port and are none
+ * @stale: frames of another run: of old ones nothing is on its way any more,
+ *	but memory of the guest that was not moved may have what it had before
  * @flows: what was counted
  */
 struct report {
@@ -108,6 +110,7 @@ struct report {
 	uint32_t dropped;
 	uint32_t queued;
 	uint32_t damaged;
+	uint32_t stale;
 	struct counts flows[FLOWS];
 };
 
