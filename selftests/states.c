@@ -563,8 +563,14 @@ static void explore(struct run r, const enum op *op, struct outcomes *out)
 				model_apply(&next.o.m, THAW);
 			next.step[t] = WAITING;
 		} else if (r.step[t] == WAITING) {
-			if (r.o.m.state == TAPMIG_STATE_THAWING)
+			if (r.o.m.state == TAPMIG_STATE_THAWING) {
+				/* unblock() need not wait for the other. */
+				if (r.o.m.wait == ZERO)
+					continue;
+				model_apply(&next.o.m, WAIT_0);
+				explore(next, op, out);
 				continue;
+			}
 			next.o.answer[t] = r.o.m.state == TAPMIG_STATE_DEAD ?
 					   -ENODEV : 0;
 			next.step[t] = DONE;
@@ -606,6 +612,20 @@ static void explore(struct run r, const enum op *op, struct outcomes *out)
 	out->v[out->n++] = r.o;
 }
 
+/* What comes while the ring is another counts as captured, see design.md. */
+static void met_a_resize(const struct model *m, struct outcomes *out)
+{
+	int i, n = out->n;
+
+	if (m->gone || m->left || (m->state != TAPMIG_STATE_ARMED &&
+				   m->state != TAPMIG_STATE_LIVE))
+		return;
+	for (i = 0; i < n && out->n < MAX_OUTCOMES; i++) {
+		memcpy(&out->v[out->n], &out->v[i], sizeof(out->v[i]));
+		out->v[out->n++].m.captured++;
+	}
+}
+
 static void outcomes_of(const struct model *m, enum op a, enum op b,
 			struct outcomes *out)
 {
@@ -620,6 +640,8 @@ static void outcomes_of(const struct model *m, enum op a, enum op b,
 		r.step[1] = DONE;
 	out->n = 0;
 	explore(r, op, out);
+	if (a == SEND && b == RESIZE)
+		met_a_resize(m, out);
 }
 
 /* --- what can be reached ------------------------------------------------- */
@@ -829,7 +851,10 @@ static int set_txqlen(struct rig *r)
 
 static int delete_nic(struct rig *r)
 {
-	return if_nametoindex(r->n.name) ? link_del(r->n.name) : -ENODEV;
+	int ret = if_nametoindex(r->n.name) ? link_del(r->n.name) : -ENODEV;
+
+	/* Another was faster, so that there was no index to ask with. */
+	return ret == -EINVAL ? -ENODEV : ret;
 }
 
 static int send_one(struct rig *r)
