@@ -60,7 +60,8 @@ static int tapmig_unread_skb(const struct tapmig_unread *a,
 }
 
 /* Returns -errno if nothing can be given back to @h. */
-static int tapmig_unread_refuse(struct tapmig_hold *h, u32 index)
+static int tapmig_unread_refuse(struct tapmig_hold *h, u32 index,
+				const struct tapmig_meta *m)
 {
 	lockdep_assert_held(&h->lock);
 
@@ -71,6 +72,8 @@ static int tapmig_unread_refuse(struct tapmig_hold *h, u32 index)
 		return -EOPNOTSUPP;
 	if (index > U16_MAX || !tapmig_queue_by_index(h, index))
 		return -ENOENT;
+	if (m->protocol && h->link_type == TAPMIG_LINK_TYPE_ETHERNET)
+		return -EINVAL;
 	return 0;
 }
 
@@ -102,15 +105,10 @@ int tapmig_unread(struct tapmig_hold *h, const struct tapmig_unread *a)
 		return err;
 
 	mutex_lock(&h->lock);
-	err = tapmig_unread_refuse(h, a->index);
+	err = tapmig_unread_refuse(h, a->index, &m);
 	if (err) {
 		/* No loss, as above. */
 		kfree_skb(skb);
-		goto unlock;
-	}
-	if (m.protocol && h->link_type == TAPMIG_LINK_TYPE_ETHERNET) {
-		kfree_skb(skb);
-		err = -EINVAL;
 		goto unlock;
 	}
 	err = tapmig_skb_finish(skb, h->link_type, &m, &list, &segmented, NULL);
@@ -121,8 +119,10 @@ int tapmig_unread(struct tapmig_hold *h, const struct tapmig_unread *a)
 		err = -EINVAL;
 	else
 		err = tapmig_hold_capture_first(h, list.head, a->index);
-	if (err)
+	if (err) {
+		/* No loss, as above. */
 		tapmig_list_free(&list);
+	}
 unlock:
 	mutex_unlock(&h->lock);
 	return err;
