@@ -536,7 +536,8 @@ static void print_result(struct client *c)
 	printf("\"guest\": {\"dropped\": %u, \"queued\": %u, \"damaged\": %u, ",
 	       ntohl(c->report.dropped), ntohl(c->report.queued),
 	       ntohl(c->report.damaged));
-	printf("\"stale\": %u}, ", ntohl(c->report.stale));
+	printf("\"counted\": %u, \"stale\": %u}, ", ntohl(c->report.counted),
+	       ntohl(c->report.stale));
 	printf("\"client\": {\"dropped\": %u}, ", dropped(c) - c->dropped);
 	printf("\"longest_gap_ms\": %llu}\n",
 	       (unsigned long long)(c->longest_gap / MS));

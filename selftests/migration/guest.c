@@ -45,6 +45,7 @@ struct flow {
  * @dropped: what the guest had dropped before
  * @queued: the most bytes of memory that probes waited in
  * @damaged: frames that were none of ours, before this run
+ * @counted: frames of all flows
  * @stale: frames of other runs
  * @flows: its flows
  */
@@ -53,6 +54,7 @@ struct net {
 	uint32_t dropped;
 	uint32_t queued;
 	uint32_t damaged;
+	uint32_t counted;
 	uint32_t stale;
 	struct flow flows[FLOWS];
 };
@@ -166,10 +168,11 @@ static void join_groups(int fd)
 	}
 }
 
-static void count(struct flow *f, uint32_t seq)
+static void count(struct net *n, struct flow *f, uint32_t seq)
 {
 	uint8_t *byte = &f->seen[seq / 8], bit = 1 << (seq % 8);
 
+	n->counted++;
 	if (*byte & bit) {
 		f->counts.duplicated++;
 		return;
@@ -230,7 +233,7 @@ static void take_probes(void)
 		if (ntohl(p.flags) & PROBE_END)
 			n->flows[ntohl(p.flow)].counts.ended = 1;
 		else
-			count(&n->flows[ntohl(p.flow)], ntohl(p.seq));
+			count(n, &n->flows[ntohl(p.flow)], ntohl(p.seq));
 		if (ntohl(p.flags) & PROBE_ECHO)
 			echo(&from, &p);
 	}
@@ -336,6 +339,7 @@ static void answer(void)
 	r.dropped = htonl(dropped() - n->dropped);
 	r.queued = htonl(n->queued);
 	r.damaged = htonl(damaged - n->damaged);
+	r.counted = htonl(n->counted);
 	r.stale = htonl(n->stale);
 	for (i = 0; i < FLOWS; i++) {
 		c = &n->flows[i].counts;

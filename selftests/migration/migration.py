@@ -263,6 +263,12 @@ def total(r, what):
     return sum(r[kind][what] for kind in KINDS)
 
 
+def forgotten(r):
+    """Frames that the guest has counted, and no longer knows of which flow."""
+    known = sum(sent - lost + twice for sent, lost, twice, *_ in r["flows"])
+    return r["guest"]["counted"] - known
+
+
 def whole(n, r):
     """What is wrong, where nothing may be lost, doubled, reordered."""
     bad = []
@@ -274,6 +280,9 @@ def whole(n, r):
         for what in ("lost", "duplicated", "reordered"):
             if r[kind][what]:
                 bad.append(f"{kind}: {r[kind][what]} {what}")
+    if forgotten(r):
+        bad.append(f"the guest has forgotten {forgotten(r)} frames that it "
+                   "had counted: not all of its memory was moved")
     if r["guest"]["damaged"]:
         bad.append(f"{r['guest']['damaged']} frames came damaged")
     if not r["stream"]["intact"]:

@@ -101,6 +101,9 @@ struct counts {
  *	all networks: nothing can be said of loss if there is any
  * @queued: the most bytes of memory that probes waited in
  * @damaged: frames that came to the probes' port and are none
+ * @counted: frames of all flows, by a count of its own: if it is more than
+ *	those of the flows, the guest has forgotten what it had counted, as a
+ *	part of its memory was not moved
  * @stale: frames of another run: of old ones nothing is on its way any more,
  *	but memory of the guest that was not moved may have what it had before
  * @flows: what was counted
@@ -110,6 +113,7 @@ struct report {
 	uint32_t dropped;
 	uint32_t queued;
 	uint32_t damaged;
+	uint32_t counted;
 	uint32_t stale;
 	struct counts flows[FLOWS];
 };
