@@ -234,6 +234,17 @@ static void tapmig_hold_reap(struct tapmig_hold *h, struct tapmig_pkt *p)
 	tapmig_list_add_tail(&h->reap, p);
 }
 
+/* @p has its number and is charged. */
+static void tapmig_hold_add_fresh(struct tapmig_hold *h, struct tapmig_pkt *p)
+{
+	lockdep_assert_held(&h->pkt_lock);
+
+	h->counts.captured++;
+	h->news = true;
+	trace_tapmig_hold(h, p);
+	tapmig_list_add_tail(&h->fresh, p);
+}
+
 /**
  * tapmig_hold_capture - take a packet that arrived
  * @h: the hold
@@ -268,10 +279,7 @@ void tapmig_hold_capture(struct tapmig_hold *h, struct tapmig_pkt *p)
 	} else if (!__tapmig_hold_charge(h, 1, p->truesize)) {
 		goto drop;
 	}
-	h->counts.captured++;
-	h->news = true;
-	trace_tapmig_hold(h, p);
-	tapmig_list_add_tail(&h->fresh, p);
+	tapmig_hold_add_fresh(h, p);
 	return;
 
 drop:
@@ -311,10 +319,7 @@ int tapmig_hold_capture_first(struct tapmig_hold *h, struct tapmig_pkt *p,
 	p->seq = --h->low_seq;
 	/* It came before the freeze, nobody knows when. */
 	p->time = h->frozen_at;
-	h->counts.captured++;
-	h->news = true;
-	trace_tapmig_hold(h, p);
-	tapmig_list_add_tail(&h->fresh, p);
+	tapmig_hold_add_fresh(h, p);
 unlock:
 	spin_unlock_irq(&h->pkt_lock);
 	if (!err)

@@ -367,11 +367,11 @@ static struct page *tapmig_frag_page(u32 left, int frags, unsigned int *order)
 }
 
 /**
- * tapmig_skb_alloc() - memory for a frame from another host
+ * tapmig_skb_alloc() - memory for a frame from another host, or from a reader
  * @len: its length, at most TAPMIG_FRAME_MAX
  * @vnet: virtio-net header that comes with it; not checked yet
  *
- * Nothing of it is initialized: skb_store_bits() has to write all of it.
+ * Nothing of it is initialized: all of it has to be written.
  *
  * Return: an skb of that length, or NULL.
  */
