@@ -234,6 +234,14 @@ static int try(int hold, struct tapmig_unread a)
 	return ioctl(hold, TAPMIG_UNREAD, &a) ? -errno : 0;
 }
 
+/* The test's @a with a change, as b. */
+#define TRY(...) ({							\
+	struct tapmig_unread b = a;					\
+									\
+	__VA_ARGS__;							\
+	try(self->hold, b);						\
+})
+
 TEST_F(unread, what_read_never_returns_is_refused)
 {
 	static __u8 buf[TAPMIG_FRAME_MAX + 256];
@@ -249,13 +257,6 @@ TEST_F(unread, what_read_never_returns_is_refused)
 	a.len = hdr + len;
 	ASSERT_EQ(0, hold_freeze(self->hold));
 	ASSERT_EQ(0, try(self->hold, a));
-
-#define TRY(...) ({							\
-	struct tapmig_unread b = a;					\
-									\
-	__VA_ARGS__;							\
-	try(self->hold, b);						\
-})
 	EXPECT_EQ(-EINVAL, TRY(b.len = 0));
 	EXPECT_EQ(-EINVAL, TRY(b.len = hdr));
 	EXPECT_EQ(-EINVAL, TRY(b.len = hdr - 1));
