@@ -5,8 +5,15 @@ A host can be in another virtual machine: what runs there is started by
 REMOTE, see ../vm/pair.sh.
 """
 
+import os
+import re
+import select
 import subprocess
+import time
 
+# Nothing takes as long: machines may be busy, and nobody waits for the end of
+# it where all is well.
+TIMEOUT = 600
 # Hosts that are elsewhere, and the program that brings others there.
 REMOTE = {}
 # Standard error of a program, on its own host: remote ones have but one stream.
@@ -56,3 +63,42 @@ def kernel(host):
     """Its version."""
     return run(*on_host(host, "uname", "-r")).decode().split("-")[0] \
         .split("+")[0].strip()
+
+
+class Lines:
+    """What a program says, line by line."""
+
+    def __init__(self, process, name):
+        self.process = process
+        self.name = name
+        self.buffer = b""
+
+    def line(self):
+        end = time.monotonic() + TIMEOUT
+        while b"\n" not in self.buffer:
+            left = end - time.monotonic()
+            if left <= 0 or not select.select([self.process.stdout], [], [],
+                                              left)[0]:
+                raise Failure(f"{self.name} is silent")
+            data = os.read(self.process.stdout.fileno(), 65536)
+            if not data:
+                raise Failure(f"{self.name} has ended")
+            self.buffer += data
+        line, self.buffer = self.buffer.split(b"\n", 1)
+        return line.decode().strip()
+
+    def wait(self, wanted, bad=None):
+        """The next one that matches."""
+        while True:
+            line = self.line()
+            if re.search(wanted, line):
+                return line
+            if bad and re.search(bad, line):
+                raise Failure(f"{self.name}: '{line}' instead of '{wanted}'")
+
+    def forget(self):
+        """What was said so far."""
+        while select.select([self.process.stdout], [], [], 0)[0]:
+            if not os.read(self.process.stdout.fileno(), 65536):
+                raise Failure(f"{self.name} has ended")
+        self.buffer = b""

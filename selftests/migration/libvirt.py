@@ -13,17 +13,14 @@ bridge, the other one is there before (ethernet, managed='no').
 import json
 import os
 import re
-import select
 import signal
 import subprocess
 import sys
-import time
 
 import migration
 import rig
-from hosts import Failure, ip, run
+from hosts import TIMEOUT, Failure, Lines, ip, run
 from migration import AFTER, OUT, STOPPED, all_queues, must_lose, nothing
-from qmp import TIMEOUT
 from rig import HOST_ADDRESS, HOSTS, NETS, RUN, other, tapmig, wait_until
 
 GUEST = "vm1"
@@ -116,45 +113,6 @@ def changed(xml, hold):
         xml = xml.replace("<domain ", f"<domain {NAMESPACE} ", 1)
     return xml.replace("</domain>", f"<qemu:commandline>{beside}"
                        "</qemu:commandline></domain>")
-
-
-class Lines:
-    """What a program says, line by line."""
-
-    def __init__(self, process, name):
-        self.process = process
-        self.name = name
-        self.buffer = b""
-
-    def line(self):
-        end = time.monotonic() + TIMEOUT
-        while b"\n" not in self.buffer:
-            left = end - time.monotonic()
-            if left <= 0 or not select.select([self.process.stdout], [], [],
-                                              left)[0]:
-                raise Failure(f"{self.name} is silent")
-            data = os.read(self.process.stdout.fileno(), 65536)
-            if not data:
-                raise Failure(f"{self.name} has ended")
-            self.buffer += data
-        line, self.buffer = self.buffer.split(b"\n", 1)
-        return line.decode().strip()
-
-    def wait(self, wanted, bad=None):
-        """The next one that matches."""
-        while True:
-            line = self.line()
-            if re.search(wanted, line):
-                return line
-            if bad and re.search(bad, line):
-                raise Failure(f"{self.name}: '{line}' instead of '{wanted}'")
-
-    def forget(self):
-        """What was said so far."""
-        while select.select([self.process.stdout], [], [], 0)[0]:
-            if not os.read(self.process.stdout.fileno(), 65536):
-                raise Failure(f"{self.name} has ended")
-        self.buffer = b""
 
 
 class Host:

@@ -7,11 +7,7 @@ import select
 import subprocess
 import time
 
-from hosts import REMOTE, Failure, in_host
-
-# Nothing takes as long: machines may be busy, and nobody waits for the end of
-# it where all is well.
-TIMEOUT = 600
+from hosts import REMOTE, TIMEOUT, Failure, Lines, in_host
 
 
 class Monitor:
@@ -20,23 +16,12 @@ class Monitor:
     def __init__(self, process):
         self.process = process
         self.events = []
-        self.buffer = b""
+        self.lines = Lines(process, "QEMU")
         self.read_message()
         self.command("qmp_capabilities")
 
     def read_message(self):
-        end = time.monotonic() + TIMEOUT
-        while b"\n" not in self.buffer:
-            left = end - time.monotonic()
-            if left <= 0 or not select.select([self.process.stdout], [], [],
-                                              left)[0]:
-                raise Failure("the monitor is silent")
-            data = os.read(self.process.stdout.fileno(), 65536)
-            if not data:
-                raise Failure("QEMU has gone")
-            self.buffer += data
-        line, self.buffer = self.buffer.split(b"\n", 1)
-        return json.loads(line)
+        return json.loads(self.lines.line())
 
     def command(self, name, **arguments):
         arguments = {k.replace("_", "-"): v for k, v in arguments.items()}

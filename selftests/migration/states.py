@@ -18,7 +18,6 @@ import select
 import signal
 import socket
 import struct
-import subprocess
 import sys
 import threading
 import time
@@ -645,9 +644,9 @@ def expect_held(host, *numbers):
 IDLE = {"card": "e1000", "accel": "qtest"}
 
 
-def without_buffers(*extra, **card):
+def without_buffers(**machine):
     """A source whose card takes nothing: it has read the first of 3 frames."""
-    a, b = pair(*extra, **(card or IDLE))
+    a, b = pair(**(machine or IDLE))
     wait_until("it reads", lambda: a.reads() == 1)
     send("hostA", 3)
     wait_until("a frame is read", lambda: a.reads() == 0)
