@@ -749,6 +749,7 @@ static void tapmig_hold_empty(struct tapmig_hold *h)
 {
 	struct tapmig_queue *q;
 
+	ASSERT_RTNL();
 	lockdep_assert_held(&h->lock);
 
 	tapmig_hold_cancel_work(h, &h->thaw_work);
@@ -1197,6 +1198,11 @@ int tapmig_hold_discard(struct tapmig_hold *h, struct netlink_ext_ack *extack)
 {
 	int err = 0;
 
+	/*
+	 * What comes while the device resizes its rings is in the hold, even
+	 * if that is not frozen. Left in the ring it would not always fit.
+	 */
+	rtnl_lock();
 	mutex_lock(&h->lock);
 	if (h->gone)
 		goto unlock;
@@ -1208,6 +1214,7 @@ int tapmig_hold_discard(struct tapmig_hold *h, struct netlink_ext_ack *extack)
 	tapmig_hold_empty(h);
 unlock:
 	mutex_unlock(&h->lock);
+	rtnl_unlock();
 	return err;
 }
 

@@ -745,6 +745,86 @@ TEST_F(queues, a_queue_closed_by_its_vmm_is_still_held)
 	EXPECT_EQ(0, s.frames);
 }
 
+struct resizer {
+	const char *name;
+	int len;
+	int done;
+	pthread_t thread;
+};
+
+static void *resize(void *arg)
+{
+	struct resizer *r = arg;
+
+	link_txqlen(r->name, r->len);
+	__atomic_store_n(&r->done, 1, __ATOMIC_SEQ_CST);
+	return NULL;
+}
+
+static void *commit_all(void *arg)
+{
+	int hold = *(int *)arg;
+
+	if (hold_commit(hold, info_of(hold).highest_seq))
+		die("cannot commit");
+	return NULL;
+}
+
+/*
+ * All holds are told of a change of txqueuelen before the device resizes its
+ * ring, one by one: one that is busy with a large commit gives the time for a
+ * discard, and for frames that come after it.
+ */
+TEST_F(life, a_discard_during_a_change_of_txqueuelen_loses_nothing)
+{
+	struct resizer r = { .len = 20 };
+	int hold, busy, tx, seq = 0, k, i;
+	__u64 sent = 0, captured;
+	__u8 buf[FRAME_LEN];
+	struct tally t = {};
+	struct nic n = {};
+	pthread_t thread;
+
+	if (variant->kind == MACVTAP)
+		SKIP(return, "its sender is not told that a ring is full");
+	ASSERT_TRUE(nic_open_named(&n, "busy", TAP, 12, 1));
+	tx = tx_open(n.tx_ifindex, TX_BYPASS);
+	hold = hold_new(&self->n, NULL);
+	busy = hold_new(&n, NULL);
+	ASSERT_EQ(0, hold_freeze(busy));
+	r.name = self->n.name;
+	for (k = 0; k < 10; k++) {
+		link_txqlen(r.name, 1000);
+		for (i = 0; i < 10000; i += 500) {
+			tx_flow(&n, tx, 0, i, 500);
+			ASSERT_TRUE(hold_wait_captured(busy, k * 10000 +
+						       i + 500));
+		}
+		r.done = 0;
+		captured = info_of(hold).captured;
+		ASSERT_EQ(0, pthread_create(&thread, NULL, commit_all, &busy));
+		ASSERT_EQ(0, pthread_create(&r.thread, NULL, resize, &r));
+		/* From there on even a hold that is not frozen captures. */
+		while (info_of(hold).captured == captured &&
+		       !__atomic_load_n(&r.done, __ATOMIC_SEQ_CST)) {
+			nic_drain(&self->n, &t);
+			frame_udp(&self->n, buf, sizeof(buf), 0, seq++);
+			sent += !tx_send(self->tx, buf, sizeof(buf));
+		}
+		ASSERT_EQ(0, hold_discard(hold));
+		for (i = 0; i < 100; i++) {
+			frame_udp(&self->n, buf, sizeof(buf), 0, seq++);
+			sent += !tx_send(self->tx, buf, sizeof(buf));
+		}
+		ASSERT_EQ(0, pthread_join(thread, NULL));
+		ASSERT_EQ(0, pthread_join(r.thread, NULL));
+		nic_drain(&self->n, &t);
+	}
+	EXPECT_EQ(0, info_of(hold).dropped + t.repeats);
+	EXPECT_EQ(sent, t.got + info_of(hold).discarded);
+	nic_close(&n);
+}
+
 /* --- many, and the module ----------------------------------------------- */
 
 TEST(five_hundred_and_twelve_holds_at_once)
