@@ -120,13 +120,13 @@ static void tapmig_hold_cancel_work(struct tapmig_hold *h,
 void tapmig_hold_queue_settle(struct tapmig_hold *h)
 {
 	unsigned long next = READ_ONCE(h->settled_at) + TAPMIG_SETTLE_DELAY;
-	unsigned long delay = 0;
+	unsigned long now = jiffies, delay = 0;
 
 	if (READ_ONCE(h->settle_queued))
 		return;
 	WRITE_ONCE(h->settle_queued, true);
-	if (time_before(jiffies, next))
-		delay = next - jiffies;
+	if (time_before(now, next))
+		delay = next - now;
 	tapmig_hold_queue_work(h, &h->settle_work, delay);
 }
 
@@ -779,16 +779,17 @@ static void tapmig_deadline_work(struct work_struct *work)
 	struct tapmig_hold *h = container_of(to_delayed_work(work),
 					     struct tapmig_hold,
 					     deadline_work);
+	s64 left;
 
 	rtnl_lock();
 	mutex_lock(&h->lock);
 	if (h->gone || !h->deadline)
 		goto unlock;
-	if (h->deadline > ktime_get_ns()) {
-		/* It was renewed meanwhile. */
+	left = h->deadline - (s64)ktime_get_ns();
+	if (left > 0) {
+		/* Renewed; or ticks that came late let it expire early. */
 		tapmig_hold_queue_work(h, &h->deadline_work,
-				       nsecs_to_jiffies(h->deadline -
-							ktime_get_ns()) + 1);
+				       nsecs_to_jiffies(left) + 1);
 		goto unlock;
 	}
 	h->deadline = 0;
