@@ -694,13 +694,10 @@ TEST_F(xdp, many_frames_that_find_no_room_are_counted)
 				.max_packets = 100 };
 	struct tapmig_info i;
 	struct tally t = {};
-	int k;
 
 	ASSERT_EQ(0, hold_freeze(self->hold));
-	for (k = 100; k <= MANY_DROPS; k += 100) {
-		tx_flow(&self->n, self->tx, 0, k - 100, 100);
-		ASSERT_TRUE(hold_wait_captured(self->hold, k));
-	}
+	ASSERT_TRUE(tx_held(&self->n, self->tx, self->hold, 0, MANY_DROPS,
+			    100));
 	ASSERT_EQ(0, hold_thaw_wait(self->hold));
 	/* All of them are in the ring. */
 	ASSERT_EQ(0, hold_set(self->hold, &s));

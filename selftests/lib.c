@@ -827,16 +827,34 @@ int tx_send(int fd, const void *buf, size_t len)
 	return (size_t)ret == len ? 0 : -EIO;
 }
 
-void tx_flow(const struct nic *n, int fd, __u32 flow, __u64 seq,
-	     unsigned int count)
+unsigned int tx_flow(const struct nic *n, int fd, __u32 flow, __u64 seq,
+		     unsigned int count)
 {
+	unsigned int taken = 0;
 	__u8 buf[FRAME_LEN];
 
 	while (count--) {
 		frame_udp(n, buf, sizeof(buf), flow, seq++);
 		/* A full ring is not an error of the sender. */
-		tx_send(fd, buf, sizeof(buf));
+		taken += !tx_send(fd, buf, sizeof(buf));
 	}
+	return taken;
+}
+
+bool tx_held(const struct nic *n, int fd, int hold, __u64 seq,
+	     unsigned int count, unsigned int part)
+{
+	__u64 captured = info_of(hold).captured;
+	unsigned int now;
+
+	for (; count; count -= now, seq += now) {
+		now = count < part ? count : part;
+		tx_flow(n, fd, 0, seq, now);
+		captured += now;
+		if (!hold_wait_captured(hold, captured))
+			return false;
+	}
+	return true;
 }
 
 int nic_read(struct nic *n, int queue, struct rx *rx)

@@ -152,9 +152,15 @@ size_t frame_l4(const struct nic *n, void *buf, int family, int proto,
 
 int tx_open(unsigned int ifindex, int flags);
 int tx_send(int fd, const void *buf, size_t len);
-/* Send @count frames of @flow from number @seq on. */
-void tx_flow(const struct nic *n, int fd, __u32 flow, __u64 seq,
-	     unsigned int count);
+/* Send @count frames of @flow from number @seq on: how many were taken. */
+unsigned int tx_flow(const struct nic *n, int fd, __u32 flow, __u64 seq,
+		     unsigned int count);
+/*
+ * Send such of flow 0 to a frozen hold: the next @part when it has captured the
+ * ones before. So they fit the ring, even if a CPU stops that empties it.
+ */
+bool tx_held(const struct nic *n, int fd, int hold, __u64 seq,
+	     unsigned int count, unsigned int part);
 
 struct rx {
 	int queue;

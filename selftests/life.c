@@ -745,16 +745,15 @@ TEST_F(queues, a_queue_closed_by_its_vmm_is_still_held)
 	EXPECT_EQ(0, s.frames);
 }
 
-struct resizer {
+struct resizing {
 	const char *name;
 	int len;
 	int done;
-	pthread_t thread;
 };
 
 static void *resize(void *arg)
 {
-	struct resizer *r = arg;
+	struct resizing *r = arg;
 
 	link_txqlen(r->name, r->len);
 	__atomic_store_n(&r->done, 1, __ATOMIC_SEQ_CST);
@@ -777,13 +776,12 @@ static void *commit_all(void *arg)
  */
 TEST_F(life, a_discard_during_a_change_of_txqueuelen_loses_nothing)
 {
-	struct resizer r = { .len = 20 };
-	int hold, busy, tx, seq = 0, k, i;
+	struct resizing r = { .len = 20 };
+	int hold, busy, tx, seq = 0, k;
+	pthread_t committer, resizer;
 	__u64 sent = 0, captured;
-	__u8 buf[FRAME_LEN];
 	struct tally t = {};
 	struct nic n = {};
-	pthread_t thread;
 
 	if (variant->kind == MACVTAP)
 		SKIP(return, "its sender is not told that a ring is full");
@@ -795,29 +793,23 @@ TEST_F(life, a_discard_during_a_change_of_txqueuelen_loses_nothing)
 	r.name = self->n.name;
 	for (k = 0; k < 10; k++) {
 		link_txqlen(r.name, 1000);
-		for (i = 0; i < 10000; i += 500) {
-			tx_flow(&n, tx, 0, i, 500);
-			ASSERT_TRUE(hold_wait_captured(busy, k * 10000 +
-						       i + 500));
-		}
+		ASSERT_TRUE(tx_held(&n, tx, busy, 0, 10000, 500));
 		r.done = 0;
 		captured = info_of(hold).captured;
-		ASSERT_EQ(0, pthread_create(&thread, NULL, commit_all, &busy));
-		ASSERT_EQ(0, pthread_create(&r.thread, NULL, resize, &r));
+		ASSERT_EQ(0, pthread_create(&committer, NULL, commit_all,
+					    &busy));
+		ASSERT_EQ(0, pthread_create(&resizer, NULL, resize, &r));
 		/* From there on even a hold that is not frozen captures. */
 		while (info_of(hold).captured == captured &&
 		       !__atomic_load_n(&r.done, __ATOMIC_SEQ_CST)) {
 			nic_drain(&self->n, &t);
-			frame_udp(&self->n, buf, sizeof(buf), 0, seq++);
-			sent += !tx_send(self->tx, buf, sizeof(buf));
+			sent += tx_flow(&self->n, self->tx, 0, seq++, 1);
 		}
 		ASSERT_EQ(0, hold_discard(hold));
-		for (i = 0; i < 100; i++) {
-			frame_udp(&self->n, buf, sizeof(buf), 0, seq++);
-			sent += !tx_send(self->tx, buf, sizeof(buf));
-		}
-		ASSERT_EQ(0, pthread_join(thread, NULL));
-		ASSERT_EQ(0, pthread_join(r.thread, NULL));
+		sent += tx_flow(&self->n, self->tx, 0, seq, 100);
+		seq += 100;
+		ASSERT_EQ(0, pthread_join(committer, NULL));
+		ASSERT_EQ(0, pthread_join(resizer, NULL));
 		nic_drain(&self->n, &t);
 	}
 	EXPECT_EQ(0, info_of(hold).dropped + t.repeats);
@@ -924,21 +916,14 @@ TEST(rmmod_is_refused_while_holds_exist)
 
 #define ENTRIES		100
 
-/*
- * Close a hold that has made the ring larger, by a backlog that is unread: of
- * @frames, a multiple of 50.
- */
+/* Close a hold that has made the ring larger, by a backlog that is unread. */
 static void leave_backlog(struct __test_metadata *_metadata, struct nic *n,
 			  int tx, int frames)
 {
-	int hold = hold_new(n, NULL), sent;
+	int hold = hold_new(n, NULL);
 
 	ASSERT_EQ(0, hold_freeze(hold));
-	/* Never more than fits the ring, should a CPU stop that empties it. */
-	for (sent = 0; sent < frames; sent += ENTRIES / 2) {
-		tx_flow(n, tx, 0, sent, ENTRIES / 2);
-		ASSERT_TRUE(hold_wait_captured(hold, sent + ENTRIES / 2));
-	}
+	ASSERT_TRUE(tx_held(n, tx, hold, 0, frames, ENTRIES / 2));
 	close(hold);
 }
 
