@@ -1533,6 +1533,9 @@ static int tapmig_device_event(unsigned long event, struct net_device *dev,
 		mutex_unlock(&h->lock);
 		tapmig_hold_put(h);
 	}
+	/* Holds that have just ended can have left rings. */
+	if (!before)
+		tapmig_lefts_event(dev);
 	return NOTIFY_DONE;
 }
 

@@ -533,6 +533,7 @@ void tapmig_users_init(void);
 int tapmig_queue_add(struct tapmig_hold *h, struct file *file, u16 index);
 struct tapmig_hold *tapmig_queue_find_hold(struct file *file);
 void tapmig_queue_leave(struct tapmig_queue *q);
+void tapmig_lefts_event(struct net_device *dev);
 void tapmig_lefts_stop(void);
 bool tapmig_queue_shut_down(struct tapmig_queue *q);
 bool tapmig_queue_orphan(struct tapmig_queue *q);

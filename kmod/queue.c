@@ -407,23 +407,48 @@ bool tapmig_queue_restore(struct tapmig_queue *q)
 	return tapmig_ring_restore(q->ring, &q->grown, q->want_entries);
 }
 
+/*
+ * Is a queue an enabled one of a tun device? The private data of that begin
+ * with an array of its enabled queues, and a queue with its socket. Pointers
+ * are compared only.
+ */
+static bool tapmig_tun_has(const struct net_device *dev, const struct sock *sk)
+{
+	void *const *queues = netdev_priv(dev);
+	unsigned int i;
+
+	ASSERT_RTNL();
+
+	if (dev->rtnl_link_ops->priv_size < MAX_TAP_QUEUES * sizeof(*queues))
+		return false;
+	for (i = 0; i < MAX_TAP_QUEUES; i++)
+		if (queues[i] == sk)
+			return true;
+	return false;
+}
+
 /**
  * struct tapmig_left - a ring that is still enlarged though its hold is gone
  * @node: in tapmig_lefts
  * @sk: socket of the queue, referenced
  * @ring: its ring
  * @tap: the queue, if it is one of macvtap or ipvtap
+ * @dev: else its device, referenced until it goes away
+ * @dev_tracker: for @dev
  * @grown: the array that we gave the ring
  * @want: entries that it is to have
  *
  * There is no reference to the file: its device has to be free for its next
- * owner. See tapmig_left_gone() for how long the ring is there.
+ * owner. The socket keeps the ring, but not always its array, see
+ * tapmig_left_there().
  */
 struct tapmig_left {
 	struct list_head node;
 	struct sock *sk;
 	struct ptr_ring *ring;
 	struct tap_queue *tap;
+	struct net_device *dev;
+	netdevice_tracker dev_tracker;
 	void **grown;
 	int want;
 };
@@ -438,14 +463,14 @@ static void tapmig_left_drop(struct tapmig_left *l)
 
 	list_del(&l->node);
 	sock_put(l->sk);
+	netdev_put(l->dev, &l->dev_tracker);
 	kfree(l);
 }
 
 /*
- * Is the ring gone, or about to go? That of a tap queue lives as long as its
- * socket. tun frees that of a file when it is closed, and in the same rtnl
- * section before that gives up the reference to the socket that stands for the
- * device; another one is the open file's, and one is ours.
+ * Is there nothing more to come? Of a tun queue its device, its open file and
+ * we have a reference. So have packets that its reader has sent, some of them:
+ * they keep a queue that was closed, for as long as they are under way.
  */
 static bool tapmig_left_gone(const struct tapmig_left *l)
 {
@@ -454,6 +479,18 @@ static bool tapmig_left_gone(const struct tapmig_left *l)
 	if (l->tap)
 		return !rcu_access_pointer(l->tap->tap);
 	return refcount_read(&l->sk->sk_refcnt) < 3;
+}
+
+/*
+ * May its array be touched? That of a tap queue lives as long as its socket.
+ * tun frees that of a file when it is closed, in the rtnl section in which the
+ * queue stops to be one of its device.
+ */
+static bool tapmig_left_there(const struct tapmig_left *l)
+{
+	ASSERT_RTNL();
+
+	return l->tap || tapmig_tun_has(l->dev, l->sk);
 }
 
 static void tapmig_lefts_work_fn(struct work_struct *work);
@@ -467,7 +504,8 @@ static void tapmig_lefts_work_fn(struct work_struct *work)
 	mutex_lock(&tapmig_lefts_lock);
 	list_for_each_entry_safe(l, next, &tapmig_lefts, node)
 		if (tapmig_left_gone(l) ||
-		    tapmig_ring_restore(l->ring, &l->grown, l->want))
+		    (tapmig_left_there(l) &&
+		     tapmig_ring_restore(l->ring, &l->grown, l->want)))
 			tapmig_left_drop(l);
 	/* Nobody may ever read it. */
 	tapmig_lefts_delay = min_t(unsigned long, 2 * tapmig_lefts_delay, HZ);
@@ -483,7 +521,7 @@ static void tapmig_left_add(struct tapmig_queue *q)
 {
 	struct tapmig_left *l;
 
-	if (!q->grown || tapmig_queue_shut_down(q))
+	if (!q->grown || !q->hold->dev || tapmig_queue_shut_down(q))
 		return;
 	/* Without memory it just stays as it is. */
 	l = kzalloc_obj(*l, GFP_KERNEL_ACCOUNT);
@@ -491,7 +529,12 @@ static void tapmig_left_add(struct tapmig_queue *q)
 		return;
 	l->sk = q->sock->sk;
 	l->ring = q->ring;
-	l->tap = q->is_tap ? tapmig_tap_queue(q) : NULL;
+	if (q->is_tap) {
+		l->tap = tapmig_tap_queue(q);
+	} else {
+		l->dev = q->hold->dev;
+		netdev_hold(l->dev, &l->dev_tracker, GFP_KERNEL);
+	}
 	l->grown = q->grown;
 	l->want = q->want_entries;
 	sock_hold(l->sk);
@@ -517,6 +560,28 @@ static void tapmig_left_adopt(struct tapmig_queue *q)
 		}
 		tapmig_left_drop(l);
 	}
+	mutex_unlock(&tapmig_lefts_lock);
+}
+
+/**
+ * tapmig_lefts_event - something became of the rings of a device
+ * @dev: the device
+ *
+ * Forgets what belongs to a device that goes away, and rings that have another
+ * array: a later one could have the address of ours.
+ */
+void tapmig_lefts_event(struct net_device *dev)
+{
+	bool gone = dev->reg_state != NETREG_REGISTERED;
+	struct tapmig_left *l, *next;
+
+	ASSERT_RTNL();
+
+	mutex_lock(&tapmig_lefts_lock);
+	list_for_each_entry_safe(l, next, &tapmig_lefts, node)
+		if ((gone && l->dev == dev) ||
+		    READ_ONCE(l->ring->queue) != l->grown)
+			tapmig_left_drop(l);
 	mutex_unlock(&tapmig_lefts_lock);
 }
 
@@ -1249,12 +1314,9 @@ static bool tapmig_is_tun(const struct net_device *dev)
 
 /*
  * May a queue that is enabled be one of @dev? Its name alone does not say so:
- * the device can have been moved away, and another one have the name.
- *
- * The private data of a tun device begin with an array of its enabled queues,
- * and a queue with its socket. Pointers are compared only. An array of other
- * contents than can be there is another layout, of a kernel to come: then the
- * name has to do.
+ * the device can have been moved away, and another one have the name. An array
+ * of other contents than can be there, see tapmig_tun_has(), is another layout,
+ * of a kernel to come: then the name has to do.
  */
 static bool tapmig_tun_may_have(const struct net_device *dev,
 				const struct sock *sk)
@@ -1265,11 +1327,10 @@ static bool tapmig_tun_may_have(const struct net_device *dev,
 
 	ASSERT_RTNL();
 
-	if (dev->rtnl_link_ops->priv_size < MAX_TAP_QUEUES * sizeof(*queues))
+	if (dev->rtnl_link_ops->priv_size < MAX_TAP_QUEUES * sizeof(*queues) ||
+	    tapmig_tun_has(dev, sk))
 		return true;
 	for (i = 0; i < MAX_TAP_QUEUES; i++) {
-		if (queues[i] == sk)
-			return true;
 		if (queues[i] && end)
 			return true;
 		end = !queues[i];

@@ -1012,6 +1012,42 @@ TEST_F_TIMEOUT(life, nothing_is_touched_of_a_queue_that_was_closed, 300)
 	}
 }
 
+/*
+ * Frames that its reader has sent keep the socket of a queue, if they wait
+ * where senders are not to be held up.
+ */
+TEST(nothing_is_touched_of_a_closed_queue_whose_frames_are_under_way)
+{
+	__u8 dst[ETH_ALEN] = { 2, 0, 0, 0, 0, 0x77 };
+	struct nic n = {}, watch = {};
+	__u8 buf[12 + FRAME_LEN] = {};
+	int tx, wtx, k;
+
+	netns_new();
+	nic_open(&n, TAP, 12, 1);
+	ASSERT_EQ(0, link_bridge("br"));
+	ASSERT_EQ(0, link_veth("away", "far"));
+	link_master(n.name, "br");
+	link_master("away", "br");
+	link_up("br");
+	link_up("far");
+	link_up("away");
+	link_wait_up("away");
+	ASSERT_EQ(0, system("tc qdisc add dev away root netem delay 200s"));
+	for (k = 0; k < 4; k++) {
+		frame_eth(dst, buf + 12, FRAME_LEN, 0, k);
+		ASSERT_EQ((ssize_t)sizeof(buf),
+			  write(n.fd[0], buf, sizeof(buf)));
+	}
+	tx = tx_open(n.tx_ifindex, TX_BYPASS);
+	wtx = watch_open(&watch);
+	link_txqlen(n.name, ENTRIES);
+	leave_backlog(_metadata, &n, tx, 300);
+	leave_backlog(_metadata, &watch, wtx, 300);
+	nic_close(&n);
+	watch_wait(_metadata, &watch, wtx);
+}
+
 /* --- devices that have got the name of another one ------------------------ */
 
 FIXTURE(namesake) {
