@@ -604,7 +604,9 @@ void tapmig_hold_put(struct tapmig_hold *h)
 	WARN_ON_ONCE(h->held_packets || h->held_bytes);
 	list_for_each_entry_safe(q, next, &h->queues, node)
 		kfree(q);
-	/* No loss: nobody sent it but we. */
+	/* No loss: nobody sent it but we. The ring's reference may be ours. */
+	if (h->probe_queue)
+		kfree_skb(h->probe);
 	kfree_skb(h->probe);
 	xa_destroy(&h->seen);
 	tapmig_user_put(h->user);
@@ -752,6 +754,10 @@ static void tapmig_hold_empty(struct tapmig_hold *h)
 	ASSERT_RTNL();
 	lockdep_assert_held(&h->lock);
 
+	/* A change of txqueuelen that was refused may not be undone yet. */
+	tapmig_after_resize(h);
+	if (h->gone)
+		return;
 	tapmig_hold_cancel_work(h, &h->thaw_work);
 	list_for_each_entry(q, &h->queues, node)
 		tapmig_queue_unfreeze(q);

@@ -256,7 +256,8 @@ void tapmig_late_work(struct work_struct *work)
 					     struct tapmig_hold, late_work);
 
 	mutex_lock(&h->lock);
-	if (!h->gone && h->state == TAPMIG_STATE_LIVE) {
+	/* It may be another LIVE, with a session to come. */
+	if (!h->gone && h->state == TAPMIG_STATE_LIVE && h->late.count) {
 		tapmig_late_deliver(h);
 		tapmig_live_end(h);
 	}

@@ -405,15 +405,13 @@ unlock:
  * tapmig_thaw_wait - wait until a hold is no longer THAWING
  * @h: the hold
  *
- * Return: 0; -ERESTARTSYS: a signal came; -ENODEV: it died.
+ * Return: 0; -EINTR: a signal came; -ENODEV: it died.
  */
 int tapmig_thaw_wait(struct tapmig_hold *h)
 {
-	int err;
-
-	err = wait_event_interruptible(h->wq, READ_ONCE(h->state) !=
-					      TAPMIG_STATE_THAWING);
-	if (err)
-		return err;
+	/* Begun again it would be refused: then the thaw is over. */
+	if (wait_event_interruptible(h->wq, READ_ONCE(h->state) !=
+					    TAPMIG_STATE_THAWING))
+		return -EINTR;
 	return READ_ONCE(h->state) == TAPMIG_STATE_DEAD ? -ENODEV : 0;
 }

@@ -586,7 +586,9 @@ static void no_action(int sig)
 
 TEST_F(one, a_signal_ends_the_wait_and_the_thaw_goes_on)
 {
-	struct sigaction sa = { .sa_handler = no_action };
+	/* Not even then is it begun again: the thaw may be over. */
+	struct sigaction sa = { .sa_handler = no_action,
+				.sa_flags = SA_RESTART };
 	struct tapmig_create c = peer_create();
 	int hold = hold_new(&self->n, &c);
 	struct waiter w = { .hold = hold };
