@@ -763,6 +763,9 @@ static void tapmig_hold_empty(struct tapmig_hold *h)
 		tapmig_queue_unfreeze(q);
 	tapmig_hold_free_packets(h);
 	tapmig_import_reset(h);
+	spin_lock_irq(&h->pkt_lock);
+	h->trimming = false;
+	spin_unlock_irq(&h->pkt_lock);
 	h->prepared = false;
 	h->flags &= ~TAPMIG_HOLD_FLAGS_DETACHED;
 	if (h->state != TAPMIG_STATE_DEAD)
@@ -1117,17 +1120,15 @@ unlock:
 	return err;
 }
 
-/* What came during a resize and was settled belongs behind what is in @out. */
+/* What came during a resize is that of the queues. */
 static void tapmig_captured_to_queues(struct tapmig_hold *h)
 {
-	struct tapmig_queue *q;
 	struct tapmig_pkt *p;
 
 	tapmig_hold_settle(h);
 	h->seek_hint = NULL;
 	while ((p = tapmig_list_pop(&h->captured))) {
-		q = tapmig_queue_by_index(h, p->queue);
-		tapmig_list_add_tail(&q->out, p);
+		tapmig_queue_uncapture(tapmig_queue_by_index(h, p->queue), p);
 		cond_resched();
 	}
 }

@@ -549,6 +549,7 @@ void tapmig_queue_wake(struct tapmig_queue *q);
 u32 tapmig_queue_produce(struct tapmig_queue *q, struct tapmig_list *l,
 			 u32 max_entries);
 int tapmig_queues_map(struct tapmig_hold *h);
+void tapmig_queue_uncapture(struct tapmig_queue *q, struct tapmig_pkt *p);
 struct tapmig_queue *tapmig_queue_by_index(struct tapmig_hold *h, u16 index);
 struct tapmig_queue *tapmig_queue_select(struct tapmig_hold *h,
 					 struct sk_buff *skb);

@@ -68,13 +68,16 @@ static int tapmig_ring_count(const struct ptr_ring *r)
 static int tapmig_ring_given_back(const struct tapmig_queue *q)
 {
 	const struct ptr_ring *r = q->ring;
-	int n, last;
+	int n, last, seen = q->seen_head;
 
 	lockdep_assert_held(&r->consumer_lock);
 
-	if (q->seen_array != r->queue)
+	if (!q->seen_array)
 		return 0;
-	n = q->seen_head - r->consumer_head;
+	/* Its device has resized it: that begins at the head of an array. */
+	if (q->seen_array != r->queue)
+		seen = 0;
+	n = seen - r->consumer_head;
 	if (n < 0)
 		n += r->size;
 	if (!n || n > max(r->size / 2, TAPMIG_VHOST_BATCH))
@@ -85,7 +88,7 @@ static int tapmig_ring_given_back(const struct tapmig_queue *q)
 	 * has filled the place before the one where we stopped, though what we
 	 * took from there may not have been wiped out yet.
 	 */
-	last = (q->seen_head ?: r->size) - 1;
+	last = (seen ?: r->size) - 1;
 	if (last >= r->consumer_tail && last < r->consumer_head)
 		return 0;
 	return READ_ONCE(r->queue[last]) ? n : 0;
@@ -597,16 +600,51 @@ void tapmig_lefts_stop(void)
 	mutex_unlock(&tapmig_lefts_lock);
 }
 
+/**
+ * tapmig_queue_uncapture - a packet goes to the queue where it was captured
+ * @q: the queue
+ * @p: the packet
+ *
+ * What vhost-net gave back is older than all else.
+ */
+void tapmig_queue_uncapture(struct tapmig_queue *q, struct tapmig_pkt *p)
+{
+	lockdep_assert_held(&q->hold->lock);
+
+	tapmig_list_add_tail(p->seq < TAPMIG_SEQ_FIRST ? &q->front : &q->out,
+			     p);
+}
+
 /* What was taken out of the ring for a resize is captured after all. */
 static void tapmig_queue_recapture(struct tapmig_queue *q)
 {
+	struct tapmig_list fresh, others = {};
 	struct tapmig_hold *h = q->hold;
 	s64 now = ktime_get_ns();
 	struct tapmig_pkt *p;
 	int n = 0;
 
-	if (!q->out.count)
-		return;
+	lockdep_assert_held(&q->ring->consumer_lock);
+
+	/* The hook can have taken more since that was settled. */
+	spin_lock_irq(&h->pkt_lock);
+	fresh = h->fresh;
+	tapmig_list_init(&h->fresh);
+	spin_unlock_irq(&h->pkt_lock);
+	while ((p = tapmig_list_pop(&fresh))) {
+		if (p->queue == q->index)
+			tapmig_queue_uncapture(q, p);
+		else
+			tapmig_list_add_tail(&others, p);
+	}
+	spin_lock_irq(&h->pkt_lock);
+	tapmig_list_splice(&others, &h->fresh);
+	h->fresh = others;
+	spin_unlock_irq(&h->pkt_lock);
+
+	tapmig_list_splice(&q->front, &q->out);
+	q->out = q->front;
+	tapmig_list_init(&q->front);
 	tapmig_hold_uncharge(h, q->out.count, q->out.bytes);
 	spin_lock_irq(&h->pkt_lock);
 	while ((p = tapmig_list_pop(&q->out))) {
@@ -634,12 +672,17 @@ void tapmig_queue_freeze(struct tapmig_queue *q)
 	lockdep_assert_held(&q->hold->lock);
 
 	spin_lock_bh(&r->consumer_lock);
-	WRITE_ONCE(q->frozen, true);
-	/* What is in the ring came in order, given back or not. */
-	q->seen_array = NULL;
-	q->given_left = 0;
-	tapmig_queue_recapture(q);
-	__tapmig_queue_drain(q);
+	if (q->frozen) {
+		/* Its device is resizing it. */
+		__tapmig_queue_drain(q);
+		tapmig_queue_recapture(q);
+	} else {
+		WRITE_ONCE(q->frozen, true);
+		/* What is in the ring came in order, given back or not. */
+		q->seen_array = NULL;
+		q->given_left = 0;
+		__tapmig_queue_drain(q);
+	}
 	spin_unlock_bh(&r->consumer_lock);
 
 	/* What a hook has let pass that did not see it is in the ring now. */
@@ -699,6 +742,9 @@ void tapmig_queue_before_resize(struct tapmig_queue *q)
 	if (!q->file)
 		return;
 	spin_lock_bh(&r->consumer_lock);
+	/* A later array could have the address of ours. */
+	if (q->grown != r->queue)
+		q->grown = NULL;
 	if (q->frozen) {
 		__tapmig_queue_drain(q);
 	} else {
@@ -713,7 +759,8 @@ void tapmig_queue_before_resize(struct tapmig_queue *q)
 			tapmig_list_add_tail(&q->out, p);
 		}
 		tapmig_hold_charge_all(q->hold, q->out.count, q->out.bytes);
-		q->seen_array = NULL;
+		q->seen_array = r->queue;
+		q->seen_head = r->consumer_head;
 		q->given_left = 0;
 		WRITE_ONCE(q->frozen, true);
 	}
@@ -759,10 +806,10 @@ static void tapmig_queue_take_fresh(struct tapmig_queue *q,
 	while ((p = tapmig_list_pop(&fresh))) {
 		if (to->index != p->queue)
 			to = tapmig_queue_by_index(h, p->queue);
-		if (p->seq < TAPMIG_SEQ_FIRST)
-			tapmig_list_add_tail(&to->front, p);
+		if (to == q && p->seq >= TAPMIG_SEQ_FIRST)
+			tapmig_list_add_tail(l, p);
 		else
-			tapmig_list_add_tail(to == q ? l : &to->out, p);
+			tapmig_queue_uncapture(to, p);
 	}
 }
 
@@ -1551,6 +1598,9 @@ int tapmig_queue_add(struct tapmig_hold *h, struct file *file, u16 index)
 			       TAPMIG_LINK_TYPE_RAW_IP;
 	}
 	tapmig_left_adopt(q);
+	if (q->grown)
+		tapmig_hold_queue_work(h, &h->settle_work,
+				       TAPMIG_RESTORE_DELAY);
 	tapmig_queue_add_hook(q);
 	/* Who looks for holds by their device can find this one now. */
 	tapmig_hold_event(h);

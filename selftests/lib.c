@@ -1149,6 +1149,73 @@ __u64 hold_balance(const struct tapmig_info *i)
 	       i->trimmed - i->flooded - i->own_address - i->lost;
 }
 
+static void *commit_all(void *arg)
+{
+	struct slow_resize *r = arg;
+
+	if (hold_commit(r->busy_hold, info_of(r->busy_hold).highest_seq))
+		die("cannot commit");
+	__atomic_store_n(&r->committed, true, __ATOMIC_SEQ_CST);
+	return NULL;
+}
+
+static void *resize(void *arg)
+{
+	struct slow_resize *r = arg;
+
+	link_txqlen(r->name, r->len);
+	__atomic_store_n(&r->done, true, __ATOMIC_SEQ_CST);
+	return NULL;
+}
+
+bool slow_resize_open(struct slow_resize *r, const struct nic *n, int hold)
+{
+	memset(r, 0, sizeof(*r));
+	r->name = n->name;
+	r->hold = hold;
+	if (!nic_open_named(&r->busy, "busy", TAP, 12, 1))
+		return false;
+	r->busy_tx = tx_open(r->busy.tx_ifindex, TX_BYPASS);
+	r->busy_hold = hold_new(&r->busy, NULL);
+	return !hold_freeze(r->busy_hold);
+}
+
+bool slow_resize_begin(struct slow_resize *r, int len)
+{
+	if (!tx_held(&r->busy, r->busy_tx, r->busy_hold, 0, 10000, 500))
+		return false;
+	r->len = len;
+	r->done = false;
+	r->committed = false;
+	r->captured = info_of(r->hold).captured;
+	return !pthread_create(&r->committer, NULL, commit_all, r) &&
+	       !pthread_create(&r->resizer, NULL, resize, r);
+}
+
+bool slow_resize_pending(const struct slow_resize *r)
+{
+	return info_of(r->hold).captured == r->captured &&
+	       !__atomic_load_n(&r->done, __ATOMIC_SEQ_CST);
+}
+
+bool slow_resize_waits(const struct slow_resize *r)
+{
+	return !__atomic_load_n(&r->committed, __ATOMIC_SEQ_CST);
+}
+
+void slow_resize_end(struct slow_resize *r)
+{
+	if (pthread_join(r->committer, NULL) || pthread_join(r->resizer, NULL))
+		die("cannot join");
+}
+
+void slow_resize_close(struct slow_resize *r)
+{
+	close(r->busy_hold);
+	close(r->busy_tx);
+	nic_close(&r->busy);
+}
+
 /* --- netlink ------------------------------------------------------------ */
 
 static int ctrl_cb(const struct nlmsghdr *nlh, void *data)

@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -244,6 +245,37 @@ int hold_new(struct nic *n, struct tapmig_create *c);
 bool hold_wait_state(int hold, __u32 state);
 bool hold_wait_captured(int hold, __u64 captured);
 __u64 hold_balance(const struct tapmig_info *i);
+
+/*
+ * A change of txqueuelen that takes its time. All holds are told of it before
+ * the device resizes its ring, one by one, and one after @hold is busy.
+ */
+struct slow_resize {
+	const char *name;
+	int hold;
+	int len;
+	__u64 captured;
+	bool done;
+	bool committed;
+	struct nic busy;
+	int busy_tx;
+	int busy_hold;
+	pthread_t committer;
+	pthread_t resizer;
+};
+
+/* @hold is one of the device @n. */
+bool slow_resize_open(struct slow_resize *r, const struct nic *n, int hold);
+bool slow_resize_begin(struct slow_resize *r, int len);
+/*
+ * Has @hold not been told yet? When it has, it captures what is sent, even if
+ * it is not frozen: nothing else says so.
+ */
+bool slow_resize_pending(const struct slow_resize *r);
+/* After that: have the rings their old size still? */
+bool slow_resize_waits(const struct slow_resize *r);
+void slow_resize_end(struct slow_resize *r);
+void slow_resize_close(struct slow_resize *r);
 
 /* --- netlink ------------------------------------------------------------ */
 

@@ -745,76 +745,123 @@ TEST_F(queues, a_queue_closed_by_its_vmm_is_still_held)
 	EXPECT_EQ(0, s.frames);
 }
 
-struct resizing {
-	const char *name;
-	int len;
-	int done;
-};
-
-static void *resize(void *arg)
-{
-	struct resizing *r = arg;
-
-	link_txqlen(r->name, r->len);
-	__atomic_store_n(&r->done, 1, __ATOMIC_SEQ_CST);
-	return NULL;
-}
-
-static void *commit_all(void *arg)
-{
-	int hold = *(int *)arg;
-
-	if (hold_commit(hold, info_of(hold).highest_seq))
-		die("cannot commit");
-	return NULL;
-}
-
-/*
- * All holds are told of a change of txqueuelen before the device resizes its
- * ring, one by one: one that is busy with a large commit gives the time for a
- * discard, and for frames that come after it.
- */
 TEST_F(life, a_discard_during_a_change_of_txqueuelen_loses_nothing)
 {
-	struct resizing r = { .len = 20 };
-	int hold, busy, tx, seq = 0, k;
-	pthread_t committer, resizer;
-	__u64 sent = 0, captured;
+	struct slow_resize r;
+	__u64 sent = 0;
 	struct tally t = {};
-	struct nic n = {};
+	int hold, seq = 0, k;
 
 	if (variant->kind == MACVTAP)
 		SKIP(return, "its sender is not told that a ring is full");
-	ASSERT_TRUE(nic_open_named(&n, "busy", TAP, 12, 1));
-	tx = tx_open(n.tx_ifindex, TX_BYPASS);
 	hold = hold_new(&self->n, NULL);
-	busy = hold_new(&n, NULL);
-	ASSERT_EQ(0, hold_freeze(busy));
-	r.name = self->n.name;
+	ASSERT_TRUE(slow_resize_open(&r, &self->n, hold));
 	for (k = 0; k < 10; k++) {
-		link_txqlen(r.name, 1000);
-		ASSERT_TRUE(tx_held(&n, tx, busy, 0, 10000, 500));
-		r.done = 0;
-		captured = info_of(hold).captured;
-		ASSERT_EQ(0, pthread_create(&committer, NULL, commit_all,
-					    &busy));
-		ASSERT_EQ(0, pthread_create(&resizer, NULL, resize, &r));
-		/* From there on even a hold that is not frozen captures. */
-		while (info_of(hold).captured == captured &&
-		       !__atomic_load_n(&r.done, __ATOMIC_SEQ_CST)) {
+		link_txqlen(self->n.name, 1000);
+		ASSERT_TRUE(slow_resize_begin(&r, 20));
+		while (slow_resize_pending(&r)) {
 			nic_drain(&self->n, &t);
 			sent += tx_flow(&self->n, self->tx, 0, seq++, 1);
 		}
 		ASSERT_EQ(0, hold_discard(hold));
 		sent += tx_flow(&self->n, self->tx, 0, seq, 100);
 		seq += 100;
-		ASSERT_EQ(0, pthread_join(committer, NULL));
-		ASSERT_EQ(0, pthread_join(resizer, NULL));
+		slow_resize_end(&r);
 		nic_drain(&self->n, &t);
 	}
 	EXPECT_EQ(0, info_of(hold).dropped + t.repeats);
 	EXPECT_EQ(sent, t.got + info_of(hold).discarded);
-	nic_close(&n);
+	slow_resize_close(&r);
+}
+
+/* A stand-by keeps only the newest; but not when it is frozen no more. */
+TEST_F(life, a_change_of_txqueuelen_after_a_discard_trims_nothing)
+{
+	struct tapmig_create c = CREATE(.role = TAPMIG_ROLE_STANDBY);
+	struct slow_resize r;
+	struct tally t = {};
+	__u64 sent = 0;
+	int hold, k;
+
+	if (variant->kind == MACVTAP)
+		SKIP(return, "its sender is not told that a ring is full");
+	link_txqlen(self->n.name, 20);
+	hold = hold_new(&self->n, &c);
+	ASSERT_TRUE(slow_resize_open(&r, &self->n, hold));
+	ASSERT_EQ(0, hold_freeze(hold));
+	ASSERT_EQ(0, hold_discard(hold));
+	for (k = 0; k < 10; k++) {
+		link_txqlen(self->n.name, 1000);
+		ASSERT_TRUE(slow_resize_begin(&r, 900));
+		while (slow_resize_pending(&r)) {
+			nic_drain(&self->n, &t);
+			sent += tx_flow(&self->n, self->tx, 0, sent, 1);
+		}
+		sent += tx_flow(&self->n, self->tx, 0, sent, 200);
+		slow_resize_end(&r);
+		ASSERT_TRUE(nic_wait(&self->n, &t, sent));
+	}
+	EXPECT_TRUE(tally_clean(&t));
+	EXPECT_EQ(0, info_of(hold).trimmed);
+	slow_resize_close(&r);
+}
+
+struct flood {
+	struct nic *n;
+	int tx;
+	int seq;
+	int stop;
+};
+
+static void *flood(void *arg)
+{
+	struct flood *f = arg;
+
+	while (!__atomic_load_n(&f->stop, __ATOMIC_SEQ_CST))
+		send_flows(f->n, f->tx, f->seq++, 1);
+	return NULL;
+}
+
+/*
+ * Many are in the rings when the change begins, so that there is time between
+ * the first and the last queue that is frozen.
+ */
+TEST_F(queues, a_freeze_during_a_change_of_txqueuelen_keeps_the_order)
+{
+	struct flood f = { .n = &self->n, .tx = self->tx };
+	int k, n = per_flow() / 2;
+	struct slow_resize r;
+	struct tally t = {};
+	pthread_t flooder;
+	struct rx *rx;
+	int q;
+
+	rx = malloc(sizeof(*rx));
+	ASSERT_NE(NULL, rx);
+	ASSERT_TRUE(slow_resize_open(&r, &self->n, self->hold));
+	for (k = 0; k < 3; k++) {
+		ASSERT_EQ(0, hold_prepare(self->hold, 0));
+		send_flows(&self->n, self->tx, f.seq, n);
+		f.seq += n;
+		ASSERT_TRUE(slow_resize_begin(&r, k & 1 ? 1000 : 900));
+		f.stop = 0;
+		ASSERT_EQ(0, pthread_create(&flooder, NULL, flood, &f));
+		while (slow_resize_pending(&r))
+			sched_yield();
+		ASSERT_EQ(0, hold_freeze(self->hold));
+		f.stop = 1;
+		ASSERT_EQ(0, pthread_join(flooder, NULL));
+		slow_resize_end(&r);
+		ASSERT_EQ(0, hold_thaw_wait(self->hold));
+		for (q = 0; q < self->n.queues; q++)
+			while (nic_read(&self->n, q, rx) > 0)
+				if (rx->ours)
+					tally_add(&t, rx->flow, rx->seq);
+		ASSERT_EQ((__u64)f.seq * FLOWS, t.got);
+		EXPECT_TRUE(tally_clean(&t));
+	}
+	slow_resize_close(&r);
+	free(rx);
 }
 
 /* --- many, and the module ----------------------------------------------- */
@@ -928,14 +975,19 @@ static void leave_backlog(struct __test_metadata *_metadata, struct nic *n,
 }
 
 /* Nobody reads: about as many remain as the ring has entries. */
-static bool ring_has_entries(struct nic *n, int tx)
+static bool ring_has(struct nic *n, int tx, unsigned int entries)
 {
 	struct tally t = {};
 	unsigned int left;
 
-	tx_flow(n, tx, 1, 0, 2 * ENTRIES);
+	tx_flow(n, tx, 1, 0, 2 * entries);
 	left = nic_drain(n, &t);
-	return left >= ENTRIES - 2 && left <= ENTRIES;
+	return left >= entries - 2 && left <= entries;
+}
+
+static bool ring_has_entries(struct nic *n, int tx)
+{
+	return ring_has(n, tx, ENTRIES);
 }
 
 TEST_F(life, the_ring_of_a_hold_that_has_gone_gets_its_size_back)
@@ -964,6 +1016,37 @@ TEST_F(life, a_ring_that_is_larger_than_it_should_be_is_taken_over)
 	ASSERT_TRUE(nic_wait(&self->n, &t, 500));
 	EXPECT_TRUE(tally_clean(&t));
 	ASSERT_TRUE(busywait(ring_has_entries(&self->n, self->tx)));
+}
+
+TEST_F(life, a_ring_that_was_taken_over_gets_its_size_back)
+{
+	struct tally t = {};
+
+	link_txqlen(self->n.name, ENTRIES);
+	leave_backlog(_metadata, &self->n, self->tx, 300);
+	hold_new(&self->n, NULL);
+	ASSERT_TRUE(nic_wait(&self->n, &t, 300));
+	ASSERT_TRUE(busywait(ring_has_entries(&self->n, self->tx)));
+}
+
+/* The second change can get the memory that ours had before the first. */
+TEST_F(life, two_changes_of_txqueuelen_while_frozen_both_count)
+{
+	int hold, k;
+
+	pin_cpu(0);
+	link_txqlen(self->n.name, 15 * ENTRIES);
+	hold = hold_new(&self->n, NULL);
+	for (k = 0; k < 10; k++) {
+		link_txqlen(self->n.name, 15 * ENTRIES);
+		ASSERT_EQ(0, hold_prepare(hold, 20 * ENTRIES));
+		ASSERT_EQ(0, hold_freeze(hold));
+		link_txqlen(self->n.name, 12 * ENTRIES);
+		link_txqlen(self->n.name, 11 * ENTRIES);
+		ASSERT_EQ(0, hold_thaw_wait(hold));
+		ASSERT_TRUE(busywait(ring_has(&self->n, self->tx,
+					      11 * ENTRIES)));
+	}
 }
 
 /* A device: when its ring has its size, those of all others were looked at. */

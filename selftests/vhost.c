@@ -163,6 +163,81 @@ TEST_F(vhost, a_batch_given_back_before_new_frames_come_keeps_its_place)
 	EXPECT_TRUE(tally_clean(&t));
 }
 
+/* The ring is another one then. */
+TEST_F(vhost, a_batch_given_back_after_a_change_of_txqueuelen_is_thawed_first)
+{
+	struct tally t = {};
+
+	take_batch(_metadata, self, &t);
+	ASSERT_EQ(0, hold_freeze(self->hold));
+	tx_flow(&self->n, self->tx, 0, 100, 50);
+	ASSERT_TRUE(hold_wait_captured(self->hold, 150 - BATCH));
+	link_txqlen(self->n.name, 600);
+	vq_backend(&self->vq, -1);
+	ASSERT_EQ(0, hold_thaw_wait(self->hold));
+	ASSERT_TRUE(nic_wait(&self->n, &t, 150));
+	EXPECT_TRUE(tally_clean(&t));
+}
+
+/*
+ * When the ring is resized before we have looked at it, the batch cannot be
+ * told any more: a known limit. Who resizes it can be faster than who says that
+ * he has let him go on, so that no single round is a verdict.
+ */
+static void given_back_in_a_change(struct __test_metadata *_metadata,
+				   FIXTURE_DATA(vhost) *self, bool freeze)
+{
+	int k, i, judged = 0, bad = 0;
+	struct slow_resize r;
+	__u64 seq;
+
+	ASSERT_TRUE(slow_resize_open(&r, &self->n, self->hold));
+	for (k = 0; k < 8; k++) {
+		struct tally t = {};
+		bool in_time;
+
+		take_batch(_metadata, self, &t);
+		ASSERT_TRUE(slow_resize_begin(&r, k & 1 ? 700 : 600));
+		seq = 100;
+		/* A ring that is full would have no room for the batch. */
+		for (i = 0; i < 300 && slow_resize_pending(&r); i++) {
+			seq += tx_flow(&self->n, self->tx, 0, seq, 1);
+			poll(NULL, 0, 1);
+		}
+		vq_backend(&self->vq, -1);
+		if (freeze)
+			ASSERT_EQ(0, hold_freeze(self->hold));
+		seq += tx_flow(&self->n, self->tx, 0, seq, 50);
+		in_time = slow_resize_waits(&r);
+		slow_resize_end(&r);
+		if (freeze)
+			ASSERT_EQ(0, hold_thaw_wait(self->hold));
+		ASSERT_TRUE(busywait(({
+			nic_drain(&self->n, &t);
+			t.got + t.repeats == seq;
+		})));
+		judged += in_time;
+		bad += in_time && !tally_clean(&t);
+	}
+	TH_LOG("%d of %d out of order", bad, judged);
+	EXPECT_TRUE(judged < 4 || bad < judged);
+	slow_resize_close(&r);
+}
+
+TEST_F(vhost, a_batch_given_back_during_a_change_of_txqueuelen_comes_first)
+{
+	if (variant->kind == MACVTAP)
+		SKIP(return, "its sender is not told that a ring is full");
+	given_back_in_a_change(_metadata, self, false);
+}
+
+TEST_F(vhost, a_batch_given_back_during_a_change_and_a_freeze_comes_first)
+{
+	if (variant->kind == MACVTAP)
+		SKIP(return, "its sender is not told that a ring is full");
+	given_back_in_a_change(_metadata, self, true);
+}
+
 TEST_F(vhost, prepare_saves_the_batch_when_the_ring_is_full)
 {
 	struct tally t = {};
