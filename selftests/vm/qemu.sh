@@ -151,6 +151,17 @@ apply()
 		die "${2##*/} does not apply to the source"
 }
 
+# mend_source SRC: when QEMU without KVM takes over what was written, and all of
+# that was to be sent before, it leaves the TLBs as they are. What the guest
+# writes after those pages were sent is not noticed then, and not moved.
+mend_source()
+{
+	local call='\w+_dirty_bits_cleared\(start, length\);'
+
+	find "$1/include/exec" "$1/migration" -name 'ram*.[ch]' -exec perl -0pi \
+		-e "s/if \(num_dirty\) \{\s*($call)\s*\}/\$1/" {} +
+}
+
 # configure_source SRC BUILD: the newest meson is a package for any machine.
 # Libraries are looked for beside the program.
 configure_source()
@@ -237,6 +248,7 @@ fill_qemu()
 	for p; do
 		apply "$tmp/src" "$p"
 	done
+	mend_source "$tmp/src"
 	(logged "$tmp/build.log" configure_source "$tmp/src" "$tmp/build")
 	(
 		cd "$tmp/build"
@@ -303,8 +315,9 @@ if [ "${BASH_SOURCE[0]}" = "$0" ]; then
 		memo qemu_made "$(key "$RELEASE" "$DEVICES" \
 			"${CONFIGURE[*]} ${FIRMWARE[*]}" \
 			"$(gcc --version | head -n 1)" \
-			"$(declare -f unpack_source configure_source \
-				install_result fill_qemu fill_each)")" \
+			"$(declare -f unpack_source mend_source \
+				configure_source install_result fill_qemu \
+				fill_each)")" \
 			"${what#--}" "$(find "$PATCHES" -name '*.patch' -print0 |
 				sort -z | xargs -0 cat | sha256sum)$WANTED"
 		;;
