@@ -17,12 +17,16 @@ dir=/run/hosts/$host
 root=$dir/root
 payload=$PWD
 log=/run/rig/libvirtd-$host.log
+apparmor=/sys/kernel/security/apparmor
 
 if [ -z "${IN_NAMESPACES:-}" ]; then
 	# libvirt makes groups below that of its daemon's namespace.
 	echo "+cpu +memory +pids" >/sys/fs/cgroup/cgroup.subtree_control
 	mkdir -p "/sys/fs/cgroup/$host"
 	echo $$ >"/sys/fs/cgroup/$host/cgroup.procs"
+	# Profiles of its own: those of a guest have the same name on both.
+	mkdir "$apparmor/policy/namespaces/$host"
+	echo "exec :$host://unconfined" >/proc/self/attr/apparmor/exec
 	IN_NAMESPACES=1 exec ip netns exec "$host" \
 		unshare --mount --uts --ipc --cgroup "$0" "$@"
 fi
@@ -35,6 +39,7 @@ mount -t overlay -o "lowerdir=$base,upperdir=$dir/upper,workdir=$dir/work" \
 mount --rbind /proc "$root/proc"
 mount -t sysfs sysfs "$root/sys"
 mount -t cgroup2 cgroup2 "$root/sys/fs/cgroup"
+mount -t securityfs securityfs "$root/sys/kernel/security"
 mount --rbind /dev "$root/dev"
 mount -t tmpfs -o mode=755 run "$root/run"
 # Who has groups below has no processes itself.
@@ -77,6 +82,22 @@ for name in tcg-hold tcg-stock; do
 done
 install -d -o libvirt-qemu -g kvm -m 750 /run/tapmig-qmp
 
+local=/etc/apparmor.d/local/usr.sbin.libvirtd
+guests=/etc/apparmor.d/abstractions/libvirt-qemu.d
+mkdir -p "$guests" "${local%/*}" /etc/apparmor.d/libvirt
+cp /run/payload/apparmor-libvirt-qemu "$guests/tapmig"
+cp /run/payload/apparmor-libvirtd "$local"
+# What only the tests have.
+printf '%s PUx,\n' /usr/local/bin/tcg-* /run/payload/qemu/qemu-* >>"$local"
+cat >"$guests/tests" <<END
+/usr/local/bin/tcg-* rix,
+/usr/bin/qemu-system-x86_64.stock rmix,
+/run/payload/qemu/** rmix,
+END
+for profile in usr.sbin.libvirtd usr.lib.libvirt.virt-aa-helper; do
+	apparmor_parser --replace "/etc/apparmor.d/$profile"
+done
+
 cat >>/etc/libvirt/libvirtd.conf <<END
 host_uuid = "$(cat /proc/sys/kernel/random/uuid)"
 listen_tls = 0
@@ -93,6 +114,8 @@ cgroup_device_acl = [
 ]
 END
 
+# Not with the tests' own programs.
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin
 virtlogd --daemon
 libvirtd --listen --daemon
 echo ready

@@ -8,6 +8,7 @@
 set -euo pipefail
 
 modprobe kvm_amd
+mount -t securityfs securityfs /sys/kernel/security
 mkdir -p /run/hosts/base
 for disk in /sys/block/vd*; do
 	if [ "$(cat "$disk/serial")" = hosts ]; then

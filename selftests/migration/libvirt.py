@@ -174,6 +174,14 @@ class Host:
         programs = run("bpftool", "cgroup", "show", f"/sys/fs/cgroup{group}")
         if b"cgroup_device" not in programs:
             raise Failure(f"{group} may use all devices")
+        with open(f"/proc/{pid}/attr/apparmor/current") as f:
+            profile = f.read().strip()
+        if profile != f":{self.name}:libvirt-{rig.UUID} (enforce)":
+            raise Failure(f"QEMU has the profile {profile}")
+        with open(f"/proc/{pid}/status") as f:
+            # A filter of system calls.
+            if not re.search(r"^Seccomp:\s2$", f.read(), re.MULTILINE):
+                raise Failure("QEMU has no sandbox")
 
     def said(self, path):
         try:

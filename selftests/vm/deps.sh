@@ -23,8 +23,8 @@ test=(
 )
 debug=(bc bison flex libelf-dev)
 migration=(
-	libglib2.0-dev ninja-build patch pkg-config python3-distlib python3-venv
-	xz-utils zlib1g-dev
+	libglib2.0-dev libseccomp-dev ninja-build patch pkg-config
+	python3-distlib python3-venv xz-utils zlib1g-dev
 )
 fuzz=(clang libclang-rt-dev)
 lint=(bc bison clang clang-tidy clang-tools flex libelf-dev lld llvm)

@@ -13,8 +13,8 @@ shopt -s inherit_errexit
 
 # What follows libvirt is for tapmig and its programs.
 PACKAGES=(
-	base-files base-passwd bash coreutils findutils gawk grep iproute2
-	libc-bin libvirt-clients libvirt-daemon libvirt-daemon-driver-qemu
+	apparmor base-files base-passwd bash coreutils findutils gawk grep
+	iproute2 libc-bin libvirt-clients libvirt-daemon libvirt-daemon-driver-qemu
 	mount passwd procps sed util-linux
 	libgnutls30 libmnl0 libxml2-utils python3
 )

@@ -46,6 +46,7 @@ CONFIGURE=(
 	--target-list=x86_64-softmmu --without-default-features
 	--without-default-devices --with-devices-x86_64=tapmig
 	--enable-kvm --enable-tcg --enable-vhost-net --enable-vhost-kernel
+	--enable-seccomp
 	--disable-docs --disable-download --disable-install-blobs
 	--disable-debug-info
 )
