@@ -1030,7 +1030,8 @@ def frozen_by_a_relay_when_the_guest_has_come_it_thaws():
     a.reach_switchover()
     a.switch_over()
     b.wait("RESUME")
-    # It would close the hold soon.
+    # That is told just before it thaws. It would close the hold soon.
+    b.runs()
     os.kill(b.pid, signal.SIGSTOP)
     wait_until("armed", lambda: hold("hostB") == ("armed", "standby"))
     tapmig("hostB", "freeze", "id", str(holds("hostB")[0]["id"]))
