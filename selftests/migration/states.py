@@ -235,10 +235,10 @@ class Machine(Qemu):
         self.migrate(uri)
         self.reach("active")
 
-    def reach_switchover(self):
+    def reach_switchover(self, uri=MIGRATION):
         """Its migration begins, and waits when the guest is stopped."""
         self.capabilities("pause-before-switchover")
-        self.migrate()
+        self.migrate(uri)
         self.reach("pre-switchover")
 
     def switch_over(self, wanted="completed"):
@@ -749,14 +749,58 @@ def what_a_guest_that_was_paused_had_no_buffer_for_is_held_once():
     a.quit()
 
 
+def has_deadline_of_minutes():
+    expect(holds("hostA")[0]["deadline_in_ms"] > 4 * 60 * 1000, True,
+           "deadline of minutes")
+
+
 @quick
 @case
 def a_network_that_stalls_in_the_switchover_does_not_thaw_it():
     """As long as it sends the state of devices, QEMU cannot renew."""
     a, b = pair()
     a.reach_switchover()
-    expect(holds("hostA")[0]["deadline_in_ms"] > 4 * 60 * 1000, True,
-           "deadline of minutes")
+    has_deadline_of_minutes()
+    a.cancel()
+    b.ended()
+    a.quit()
+    wait_no_hold()
+
+
+@quick
+@case
+def nor_if_the_guest_was_stopped_before():
+    a, b = pair()
+    a.command("stop")
+    a.reach_switchover()
+    has_deadline_of_minutes()
+    a.cancel()
+    b.ended()
+    a.quit()
+    wait_no_hold()
+
+
+@quick
+@case
+def nor_if_it_is_stopped_in_precopy():
+    a, _ = pair()
+    a.stay_in_precopy()
+    a.command("stop")
+    has_deadline_of_minutes()
+    a.cancel()
+    a.quit()
+    wait_no_hold()
+
+
+@quick
+@case
+def thawed_by_another_in_the_switchover_it_stays_so():
+    """On one host that is the other process, before this one is done."""
+    a, b = pair()
+    a.reach_switchover()
+    tapmig("hostA", "thaw", "id", str(holds("hostA")[0]["id"]), "wait")
+    expect(a.hold("state"), "armed", "seen by QEMU")
+    expect(hold("hostA"), ("armed", "source"), "hold")
     a.cancel()
     b.ended()
     a.quit()
@@ -775,6 +819,41 @@ def the_destination_dies_in_the_switchover():
     expect(a.counts(), (3, 3), "held")
     a.runs()
     a.quit()
+
+
+class OneWay(threading.Thread):
+    """A connection to the destination that loses what it answers."""
+
+    uri = f"unix:{RUN}/one-way"
+
+    def __init__(self):
+        super().__init__(daemon=True)
+        # Whether the source may learn that the destination has gone.
+        self.told = threading.Event()
+        try:
+            os.unlink(self.uri[len("unix:"):])
+        except FileNotFoundError:
+            pass
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(self.uri[len("unix:"):])
+        self.listener.listen()
+        self.start()
+
+    def run(self):
+        source, _ = self.listener.accept()
+        with self.listener, source, socket.socket(socket.AF_UNIX) as there:
+            there.connect(SOCKET)
+            while True:
+                ready, _, _ = select.select([source, there], [], [])
+                if there in ready and not there.recv(1 << 20):
+                    # The destination has all it needs.
+                    break
+                if source in ready:
+                    data = source.recv(1 << 20)
+                    if not data:
+                        break
+                    there.sendall(data)
+            self.told.wait()
 
 
 @quick
@@ -1283,22 +1362,47 @@ def a_queue_in_a_hold_of_another_refuses_the_migration():
 
 # Deadlines
 
-@long
-@case
-def a_process_that_hangs_loses_to_the_deadline():
-    a, b = pair()
-    a.reach_switchover()
-    send("hostA", 3)
+def loses_to_the_deadline(a):
     os.kill(a.pid, signal.SIGSTOP)
     tapmig("hostA", "set", "id", str(holds("hostA")[0]["id"]),
            "max-frozen-ms", "300")
-    wait_until("thawed", lambda: holds("hostA")[0]["state"] != "frozen")
+    wait_until("thawed", lambda: hold("hostA") == ("armed", "source"))
+
+
+@long
+@case
+def a_process_that_hangs_freezes_again_after_the_deadline():
+    a, b = pair()
+    a.reach_switchover()
+    send("hostA", 3)
+    loses_to_the_deadline(a)
+    send("hostA", 2)
     os.kill(a.pid, signal.SIGCONT)
-    wait_until("noticed", lambda: a.hold("state") != "frozen")
-    expect(a.counts(), (3, 3), "held")
+    wait_until("frozen again",
+               lambda: hold("hostA") == ("frozen", "source"))
+    send("hostA", 1)
+    a.switch_over()
+    expect_held("hostA", 0, 1, 2, 0, 1, 0)
+    a.quit()
+    expect_held("hostA", 0, 1, 2, 0, 1, 0)
+    b.quit()
+
+
+@long
+@case
+def a_process_that_hangs_gets_all_back_if_it_is_cancelled():
+    a, b = pair()
+    a.reach_switchover()
+    send("hostA", 3)
+    loses_to_the_deadline(a)
+    os.kill(a.pid, signal.SIGCONT)
+    wait_until("frozen again",
+               lambda: hold("hostA") == ("frozen", "source"))
     a.cancel()
     b.ended()
     wait_no_hold()
+    # Those three were held twice.
+    expect(a.counts(), (6, 6), "held")
     a.quit()
 
 
@@ -1316,6 +1420,36 @@ def the_deadline_is_renewed_while_it_may_be_needed():
     a.cancel()
     b.ended()
     a.quit()
+
+
+@long
+@case
+def shared_with_a_process_that_hangs_the_other_is_not_cut_off():
+    """The source has missed the deadline, and that the guest has left."""
+    fds = open_tap("hostA", 1)
+    device = os.open("/dev/tapmig", os.O_RDWR)
+    a = Machine("hostA", fds=fds, device=device)
+    b = destination("-S", host="hostA", mode="local", fds=fds, device=device)
+    for fd in (*fds, device):
+        os.close(fd)
+    for m in a, b:
+        m.capabilities("return-path")
+    way = OneWay()
+    a.reach_switchover(way.uri)
+    send("hostA", 3)
+    a.switch_over("device")
+    wait_until("paused", lambda: b.status() == "paused")
+    loses_to_the_deadline(a)
+    b.command("cont")
+    b.runs()
+    os.kill(a.pid, signal.SIGCONT)
+    expect(a.hold("state"), "armed", "seen by the source")
+    expect(a.traced("tap_hold_freeze"), 1, "frozen by the source")
+    way.told.set()
+    a.reach("failed")
+    b.quit()
+    a.quit()
+    wait_no_hold()
 
 
 @long
