@@ -856,6 +856,36 @@ class OneWay(threading.Thread):
             self.told.wait()
 
 
+@case
+def failed_when_the_guest_has_left_it_is_thawed_only_by_a_guest():
+    """
+    The source does not learn that the other guest runs, and cannot have its
+    disk back. If QEMU lets its guest go on nevertheless, that gets all.
+    """
+    a, b = pair(*disk())
+    for m in a, b:
+        m.capabilities("return-path")
+    way = OneWay()
+    way.told.set()
+    a.reach_switchover(way.uri)
+    send("hostA", 3)
+    a.switch_over("failed")
+    way.join()
+    b.runs()
+    # Of the setup, and of the failure, after which nothing comes any more.
+    wait_until("noticed", lambda: a.traced("tap_hold_notify") == 2)
+    if a.status() == "running":
+        wait_no_hold()
+        expect(a.counts(), (3, 3), "held")
+        a.quit()
+    else:
+        expect_held("hostA", 0, 1, 2)
+        a.quit()
+        expect(hold("hostA"), ("dead", "source"), "QEMU has ended")
+        expect_held("hostA", 0, 1, 2)
+    b.quit()
+
+
 @quick
 @case
 def quit_in_the_switchover_releases():
