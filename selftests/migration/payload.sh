@@ -24,7 +24,7 @@ qemu=$("$vm/progress.sh" QEMU qemu 1500 -- "$vm/qemu.sh")
 rm -rf -- "$payload"
 mkdir -p "$payload/bin"
 cp "$here"/*.py "$here/in-vm.sh" "$here"/libvirt-*.sh "$out/client" \
-	"$here/../../docs/examples"/* "$@" "$payload/"
+	"$out/later.so" "$here/../../docs/examples"/* "$@" "$payload/"
 "$vm/pair.sh" --files "$payload"
 cp "$BUILD/userspace/tapmig" "$payload/bin/"
 cp "$kernel" "$payload/guest-vmlinuz"

@@ -1484,6 +1484,42 @@ def shared_with_a_process_that_hangs_the_other_is_not_cut_off():
 
 @long
 @case
+def when_no_guest_comes_any_more_what_was_moved_stays_there():
+    """A source that went on would have it back, and the other one drop it."""
+    later = f"{RUN}/later"
+    with open(later, "w") as f:
+        a = Machine("hostA", program=(
+            "env", f"LD_PRELOAD={os.path.abspath('./later.so')}",
+            f"LATER={later}", QEMU))
+        b = destination("-S")
+        relays = rig.Relays("hostA", "hostB", "later")
+        try:
+            a.reach_switchover()
+            for host in HOSTS:
+                wait_until(f"a relay on {host}",
+                           lambda h=host: "peer" in holds(h)[0]["flags"])
+            send("hostA", 3)
+            a.switch_over()
+            wait_until("moved", lambda: b.hold("imported") == 3)
+            expect(hold("hostA"), ("frozen", "source"), "moved")
+            f.truncate(10 * 60)
+            wait_until("noticed", lambda: a.hold("state") != "frozen")
+            expect(hold("hostA"), ("dead", "source"), "given up")
+            tapmig("hostA", "set", "id", str(holds("hostA")[0]["id"]),
+                   "max-frozen-ms", "100")
+            relays.results(1)
+        finally:
+            relays.end()
+    no_hold("hostA")
+    b.command("cont")
+    wait_no_hold("hostB")
+    expect(b.counts(), (0, 3), "held, and handed to the guest")
+    a.quit()
+    b.quit()
+
+
+@long
+@case
 def a_guest_that_runs_is_not_cut_off_for_ever():
     """QEMU renews what it has frozen itself."""
     a, b = pair()
