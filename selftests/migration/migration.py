@@ -506,6 +506,7 @@ def paused(rows):
 def local(rows):
     """To another QEMU on the same host, with the same queues."""
     source = rows.qemu
+    before = rig.tap_features(source.host)
     fds = [rig.tap_queues(source.pid, f"tap{n}") for n in range(len(NETS))]
     q = rows.destination("local", host=source.host, fds=fds)
     for fd in [fd for net in fds for fd in net]:
@@ -518,7 +519,13 @@ def local(rows):
     rows.say("it runs in the other QEMU")
     rows.traffic.wait(AFTER)
     rows.arrived(q, "local")
-    return nothing()
+    complaints = nothing()
+    for n, after in enumerate(rig.tap_features(q.host)):
+        if "tx-tcp-segmentation: on" not in before[n]:
+            complaints[n].append("the guest takes no offloads")
+        for line in sorted(before[n] ^ after):
+            complaints[n].append(f"of one only: {line}")
+    return complaints
 
 
 def hooks_freeze(rows):

@@ -78,6 +78,13 @@ def taps_down(host):
         ip(host, "link", "set", f"tap{n}", "down")
 
 
+def tap_features(host):
+    """What each TAP can take, after what its guest has asked for."""
+    return [{line.strip() for line in
+             run(*in_host(host, "ethtool", "-k", f"tap{n}")).decode()
+             .splitlines()} for n in range(len(NETS))]
+
+
 def client_address(n, device):
     net = NETS[n]
     ip("client", "link", "set", device, "address", net["client"], "up")
