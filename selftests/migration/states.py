@@ -621,6 +621,22 @@ def killed_after_the_switchover_what_came_is_kept():
     b.quit()
 
 
+@quick
+@case
+def killed_after_it_had_found_it_frozen_what_came_is_kept():
+    a, b = pair()
+    a.stay_in_precopy()
+    tapmig("hostA", "freeze", "id", str(holds("hostA")[0]["id"]))
+    a.speed(FAST)
+    a.reach("completed")
+    send("hostA", 3)
+    a.kill()
+    expect(hold("hostA"), ("dead", "source"), "hold")
+    expect_held("hostA", 0, 1, 2)
+    b.runs()
+    b.quit()
+
+
 @case
 def cancelled_in_the_switchover_it_gets_all_back(queues=1):
     a, _ = pair(queues=queues)
@@ -862,7 +878,7 @@ def failed_when_the_guest_has_left_it_is_thawed_only_by_a_guest():
     The source does not learn that the other guest runs, and cannot have its
     disk back. If QEMU lets its guest go on nevertheless, that gets all.
     """
-    a, b = pair(*disk())
+    a, b = Machine("hostA", *disk()), destination(*disk())
     for m in a, b:
         m.capabilities("return-path")
     way = OneWay()
@@ -1388,6 +1404,38 @@ def a_queue_in_a_hold_of_another_refuses_the_migration():
     expect(a.reads(), 1, "readers")
     tapmig("hostA", "thaw", "dev", tap_name(1), "wait")
     a.quit()
+
+
+@case
+def on_a_hub_it_refuses_the_migration():
+    a = Machine("hostA")
+    a.command("device_del", id="nic0")
+    a.command("system_reset")
+    a.wait("DEVICE_DELETED")
+    a.command("netdev_add", type="hubport", id="port", hubid=0, netdev="net0")
+    a.migrate("exec:cat >/dev/null")
+    a.reach("failed")
+    why = a.command("query-migrate")["error-desc"]
+    expect("cannot be used with hubs" in why, True, why)
+    no_hold("hostA")
+    a.quit()
+
+
+@case
+def queues_that_are_none_are_refused():
+    fds = open_tap("hostA", 1)
+    a = Machine("hostA", fds=fds)
+    queue = fds[0]
+    os.close(queue)
+    # That would not do either.
+    a.stay_in_precopy(uri="exec:cat >/dev/null")
+    refused(lambda: a.command(
+        "netdev_add", type="tap", id="net1", fds=f"{queue}:999",
+        migration_hold="on"), "file descriptor 999")
+    expect(hold("hostA"), ("armed", "source"), "hold")
+    a.cancel()
+    a.quit()
+    wait_no_hold()
 
 
 # Deadlines
