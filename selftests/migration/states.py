@@ -770,17 +770,20 @@ def has_deadline_of_minutes():
            "deadline of minutes")
 
 
-@quick
-@case
-def a_network_that_stalls_in_the_switchover_does_not_thaw_it():
-    """As long as it sends the state of devices, QEMU cannot renew."""
-    a, b = pair()
+def has_minutes_for_the_switchover(a, b):
     a.reach_switchover()
     has_deadline_of_minutes()
     a.cancel()
     b.ended()
     a.quit()
     wait_no_hold()
+
+
+@quick
+@case
+def a_network_that_stalls_in_the_switchover_does_not_thaw_it():
+    """As long as it sends the state of devices, QEMU cannot renew."""
+    has_minutes_for_the_switchover(*pair())
 
 
 @quick
@@ -788,12 +791,7 @@ def a_network_that_stalls_in_the_switchover_does_not_thaw_it():
 def nor_if_the_guest_was_stopped_before():
     a, b = pair()
     a.command("stop")
-    a.reach_switchover()
-    has_deadline_of_minutes()
-    a.cancel()
-    b.ended()
-    a.quit()
-    wait_no_hold()
+    has_minutes_for_the_switchover(a, b)
 
 
 @quick
