@@ -841,6 +841,14 @@ unsigned int tx_flow(const struct nic *n, int fd, __u32 flow, __u64 seq,
 	return taken;
 }
 
+void tx_all(const struct nic *n, int fd, __u32 flow, __u64 seq,
+	    unsigned int count)
+{
+	for (; count; count--, seq++)
+		if (!busywait(tx_flow(n, fd, flow, seq, 1)))
+			die("a frame is not taken");
+}
+
 bool tx_held(const struct nic *n, int fd, int hold, __u64 seq,
 	     unsigned int count, unsigned int part)
 {

@@ -157,6 +157,12 @@ int tx_send(int fd, const void *buf, size_t len);
 unsigned int tx_flow(const struct nic *n, int fd, __u32 flow, __u64 seq,
 		     unsigned int count);
 /*
+ * Send such until each is taken: a device refuses packets for a moment when its
+ * txqueuelen changes, though its ring has room.
+ */
+void tx_all(const struct nic *n, int fd, __u32 flow, __u64 seq,
+	    unsigned int count);
+/*
  * Send such of flow 0 to a frozen hold: the next @part when it has captured the
  * ones before. So they fit the ring, even if a CPU stops that empties it.
  */
