@@ -709,6 +709,77 @@ TEST_F_TIMEOUT(fault, thaw_and_close_need_no_memory_of_the_caller, LONG)
 	SWEEP(FILLED, close_it);
 }
 
+/* --- a change of txqueuelen that the device refuses --------------------- */
+
+/*
+ * It has no memory for its new ring. Nobody says so: a work item gives the
+ * readers what was taken out of the ring before, and what came since. But first
+ * something else is to have its turn.
+ */
+static void refuse_change(struct __test_metadata *_metadata,
+			  FIXTURE_DATA(fault) *self, struct alone *a)
+{
+	int s = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct ifreq ifr = {};
+	int k, nth = 1;
+	bool refused;
+
+	ASSERT_LE(0, s);
+	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", self->n.name);
+	for (k = 0; k < 50; k++) {
+		reach(_metadata, self, ARMED);
+		send_some(self);
+		ifr.ifr_qlen = 700 + k;
+		faults_of(&self->every, false);
+		alone_begin(a);
+		arm(nth);
+		refused = ioctl(s, SIOCSIFTXQLEN, &ifr) && errno == EPERM;
+		disarm();
+		faults_of(&self->every, true);
+		send_some(self);
+		/* Else the work item was there already. */
+		if (refused && info_of(self->hold).held_bytes)
+			break;
+		alone_end(a);
+		finish(_metadata, self);
+		/* It was another request that failed. */
+		nth += !refused;
+	}
+	ASSERT_GT(50, k);
+	TH_LOG("request %d, try %d", nth, k);
+	close(s);
+}
+
+TEST_F(fault, a_refused_change_of_txqueuelen_loses_nothing)
+{
+	struct alone a;
+
+	refuse_change(_metadata, self, &a);
+	alone_end(&a);
+	finish(_metadata, self);
+}
+
+TEST_F(fault, a_discard_after_a_refused_change_of_txqueuelen_loses_nothing)
+{
+	struct alone a;
+
+	refuse_change(_metadata, self, &a);
+	EXPECT_EQ(0, hold_discard(self->hold));
+	EXPECT_EQ(0, info_of(self->hold).discarded);
+	alone_end(&a);
+	finish(_metadata, self);
+}
+
+TEST_F(fault, a_close_after_a_refused_change_of_txqueuelen_loses_nothing)
+{
+	struct alone a;
+
+	refuse_change(_metadata, self, &a);
+	close_it(self);
+	alone_end(&a);
+	finish(_metadata, self);
+}
+
 /* --- whoever asks for memory, user or work item -------------------------- */
 
 /* Try until it works; -ENOMEM and the like only. */

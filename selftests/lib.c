@@ -1885,6 +1885,66 @@ void pin_cpu(int cpu)
 	sched_setaffinity(0, sizeof(set), &set);
 }
 
+static void real_time(bool on)
+{
+	struct sched_param p = { .sched_priority = on };
+
+	if (sched_setscheduler(0, on ? SCHED_FIFO : SCHED_OTHER, &p))
+		die("cannot change the scheduling policy");
+}
+
+static void *never_sleep(void *arg)
+{
+	struct alone *a = arg;
+
+	real_time(true);
+	__atomic_add_fetch(&a->ready, 1, __ATOMIC_SEQ_CST);
+	while (!__atomic_load_n(&a->stop, __ATOMIC_SEQ_CST))
+		;
+	return NULL;
+}
+
+void alone_begin(struct alone *a)
+{
+	int cpu, own = -1;
+	pthread_attr_t attr;
+	cpu_set_t one;
+
+	memset(a, 0, sizeof(*a));
+	if (sched_getaffinity(0, sizeof(a->cpus), &a->cpus))
+		die("which processors are there?");
+	for (cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+		if (!CPU_ISSET(cpu, &a->cpus))
+			continue;
+		if (own < 0) {
+			own = cpu;
+			pin_cpu(own);
+			continue;
+		}
+		CPU_ZERO(&one);
+		CPU_SET(cpu, &one);
+		pthread_attr_init(&attr);
+		pthread_attr_setaffinity_np(&attr, sizeof(one), &one);
+		if (pthread_create(&a->others[a->nr_others++], &attr,
+				   never_sleep, a))
+			die("cannot start a thread");
+		pthread_attr_destroy(&attr);
+	}
+	while (__atomic_load_n(&a->ready, __ATOMIC_SEQ_CST) < a->nr_others)
+		sched_yield();
+	real_time(true);
+}
+
+void alone_end(struct alone *a)
+{
+	__atomic_store_n(&a->stop, 1, __ATOMIC_SEQ_CST);
+	real_time(false);
+	sched_setaffinity(0, sizeof(a->cpus), &a->cpus);
+	while (a->nr_others)
+		if (pthread_join(a->others[--a->nr_others], NULL))
+			die("cannot join");
+}
+
 bool thread_sleeps(pid_t tid)
 {
 	char path[64], text[512], *p;

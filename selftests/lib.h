@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -420,6 +421,20 @@ int ioctl32(int fd, unsigned int cmd, void *arg);
 bool have_ioctl32(void);
 void *low_alloc(size_t len);
 void pin_cpu(int cpu);
+/*
+ * From now on the caller is alone: for most of a second, then the scheduler
+ * takes a part back, no work item of the kernel gets a processor.
+ */
+struct alone {
+	pthread_t others[CPU_SETSIZE];
+	int nr_others;
+	cpu_set_t cpus;
+	int ready;
+	int stop;
+};
+
+void alone_begin(struct alone *a);
+void alone_end(struct alone *a);
 /* True when that thread of this process sleeps in the kernel. */
 bool thread_sleeps(pid_t tid);
 void become_nobody(void);
