@@ -649,6 +649,9 @@ static void tapmig_queue_recapture(struct tapmig_queue *q)
 	spin_lock_irq(&h->pkt_lock);
 	while ((p = tapmig_list_pop(&q->out))) {
 		p->flags &= ~TAPMIG_PKT_CHECKED;
+		/* What the hook took is counted; the rest has no number. */
+		if (p->seq)
+			h->counts.captured--;
 		p->time = now;
 		p->seq = h->next_seq++;
 		tapmig_hold_capture(h, p);

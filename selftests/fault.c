@@ -780,6 +780,19 @@ TEST_F(fault, a_close_after_a_refused_change_of_txqueuelen_loses_nothing)
 	finish(_metadata, self);
 }
 
+TEST_F(fault, a_freeze_after_a_refused_change_of_txqueuelen_counts_each_once)
+{
+	struct alone a;
+
+	refuse_change(_metadata, self, &a);
+	EXPECT_EQ(0, hold_freeze(self->hold));
+	alone_end(&a);
+	EXPECT_TRUE(hold_wait_captured(self->hold, 2 * FRAMES));
+	EXPECT_EQ(2 * FRAMES, info_of(self->hold).captured);
+	EXPECT_EQ(2 * FRAMES, info_of(self->hold).held_packets);
+	finish(_metadata, self);
+}
+
 /* --- whoever asks for memory, user or work item -------------------------- */
 
 /* Try until it works; -ENOMEM and the like only. */
