@@ -8,6 +8,7 @@
  * netlink, which does much on behalf of it, also all that the caller asks for.
  */
 #include "lib.h"
+#include "vq.h"
 
 #include <fcntl.h>
 #include <linux/bpf.h>
@@ -1061,27 +1062,38 @@ static int full_headroom_prog(int ifindex)
 	return bpf_load(BPF_PROG_TYPE_XDP, insns, ARRAY_SIZE(insns));
 }
 
+/* A device to which a veth pair redirects such frames; false if it cannot be. */
+static bool full_headroom_open(struct everywhere *e, struct nic *n, int *tx)
+{
+	int prog;
+
+	if (access("/proc/thread-self/fail-nth", W_OK) || faults_open())
+		return false;
+	everywhere_open(e);
+	netns_new();
+	nic_open(n, TAP, 12, 1);
+	if (link_veth("out", "xdp"))
+		die("cannot make a veth pair");
+	link_up("out");
+	link_up("xdp");
+	prog = full_headroom_prog(n->ifindex);
+	if (prog < 0 || link_xdp("xdp", prog))
+		die("cannot redirect frames");
+	*tx = tx_open(if_nametoindex("out"), TX_BYPASS);
+	return true;
+}
+
 TEST(frames_without_room_wait_for_memory)
 {
 	struct everywhere e;
 	struct tally t = {};
 	struct nic n = {};
-	int prog, tx, hold;
 	__u64 sent = 0;
+	int tx, hold;
 	int times;
 
-	if (access("/proc/thread-self/fail-nth", W_OK) || faults_open())
+	if (!full_headroom_open(&e, &n, &tx))
 		SKIP(return, "this kernel has no fault injection");
-	everywhere_open(&e);
-	netns_new();
-	nic_open(&n, TAP, 12, 1);
-	ASSERT_EQ(0, link_veth("out", "xdp"));
-	link_up("out");
-	link_up("xdp");
-	prog = full_headroom_prog(n.ifindex);
-	ASSERT_LE(0, prog);
-	ASSERT_EQ(0, link_xdp("xdp", prog));
-	tx = tx_open(if_nametoindex("out"), TX_BYPASS);
 	hold = hold_new(&n, NULL);
 	for (times = 0; times <= 40; times += 8) {
 		ASSERT_EQ(0, hold_freeze(hold));
@@ -1098,6 +1110,71 @@ TEST(frames_without_room_wait_for_memory)
 			       t.repeats, t.strange);
 		EXPECT_EQ(0, info_of(hold).held_bytes);
 	}
+}
+
+/* So many packets vhost-net takes out of a ring at once. */
+#define BATCH	64
+
+/*
+ * It gives back a batch, of which memory runs out after some. The others are
+ * older than what is held, too, when they can be taken.
+ */
+TEST(a_batch_given_back_keeps_its_place_without_memory)
+{
+	int tx, hold, i, nth, hits = 0;
+	struct everywhere e;
+	struct nic n = {};
+	struct vq vq;
+	struct pkts p;
+	struct nl nl;
+	__u32 flow;
+	__u64 seq;
+
+	if (!full_headroom_open(&e, &n, &tx))
+		SKIP(return, "this kernel has no fault injection");
+	if (!vq_open(&vq))
+		SKIP(return, "no vhost-net");
+	nl_open(&nl);
+	for (nth = 4; nth < BATCH; nth += 12) {
+		struct tally t = {};
+
+		hold = hold_new(&n, NULL);
+		/* So that all are there before it looks. */
+		ASSERT_EQ(0, hold_freeze(hold));
+		ASSERT_TRUE(tx_held(&n, tx, hold, 0, 100, 100));
+		ASSERT_EQ(0, hold_thaw_wait(hold));
+		vq_post(&vq, 1);
+		vq_backend(&vq, n.fd[0]);
+		ASSERT_TRUE(vq_wait(&vq, &n, &t, 1, false));
+		vq_flush(&vq);
+		ASSERT_EQ(0, hold_freeze(hold));
+		ASSERT_EQ(200 - BATCH, info_of(hold).captured);
+		/* Work items that would look for it have run. */
+		poll(NULL, 0, 100);
+		vq_backend(&vq, -1);
+		arm(nth);
+		ASSERT_EQ(0, hold_commit(hold, 0));
+		hits += disarm();
+		tx_flow(&n, tx, 0, 100, 10);
+		ASSERT_TRUE(hold_wait_captured(hold, 209));
+		ASSERT_EQ(0, nl_export(&nl, info_of(hold).id, 0, &p));
+		ASSERT_EQ(109, p.n);
+		for (i = 0; i < p.n; i++) {
+			ASSERT_TRUE(frame_parse(&n, p.v[i].data, p.v[i].len,
+						&flow, &seq));
+			ASSERT_EQ(i + 1, seq)
+				TH_LOG("fault %d", nth);
+		}
+		EXPECT_EQ(TAPMIG_SEQ_FIRST + 100, p.v[BATCH - 1].seq);
+		pkts_free(&p);
+		ASSERT_EQ(0, hold_thaw_wait(hold));
+		ASSERT_TRUE(nic_wait(&n, &t, 110));
+		EXPECT_TRUE(tally_clean(&t));
+		close(hold);
+	}
+	/* Else the test is of nothing. */
+	EXPECT_LT(0, hits);
+	TH_LOG("%d faults", hits);
 }
 
 TEST_HARNESS_MAIN
