@@ -541,6 +541,54 @@ TEST_F(pair, late_imports_beyond_the_limit_wait_for_the_reader)
 	EXPECT_EQ(1000, info_of(self->dst_hold).late);
 }
 
+/*
+ * That a late packet finds no room has it tried again after 10 ms. By then this
+ * can be another LIVE, which waits for a session to come.
+ */
+TEST_F(pair, a_late_import_that_is_over_does_not_end_the_next_live)
+{
+	struct tapmig_create c = CREATE(.role = TAPMIG_ROLE_STANDBY,
+					.dedup = TAPMIG_DEDUP_OFF,
+					.max_packets = 100);
+	struct tapmig_set s = {
+		.mask = TAPMIG_SET_WAIT_IMPORT_MS | TAPMIG_SET_FLAGS,
+		.flags = TAPMIG_HOLD_FLAGS_PEER,
+		.flags_mask = TAPMIG_HOLD_FLAGS_PEER,
+	};
+	int k, judged = 0;
+	struct tally t = {};
+	struct pkts p;
+	int64_t began;
+
+	close(self->dst_hold);
+	link_txqlen(self->dst.name, 100);
+	self->dst_hold = hold_new(&self->dst, &c);
+	self->dst_id = info_of(self->dst_hold).id;
+	ASSERT_EQ(0, hold_set(self->dst_hold, &s));
+	capture_some(_metadata, self, 0, 1);
+	EXPORT(&p, 0);
+	for (k = 0; k < 20 && judged < 3; k++) {
+		ASSERT_EQ(0, hold_freeze(self->dst_hold));
+		ASSERT_EQ(0, nl_begin(&self->nl, self->dst_id, 0));
+		ASSERT_EQ(0, hold_thaw_wait(self->dst_hold));
+		/* No room, neither in the ring nor for a larger one. */
+		tx_flow(&self->dst, self->dst_tx, 1, 0, 400);
+		began = now_ms();
+		IMPORT(p.v, 1, NULL);
+		ASSERT_EQ(1, info_of(self->dst_hold).pending_imports);
+		ASSERT_EQ(0, hold_discard(self->dst_hold));
+		ASSERT_EQ(0, hold_freeze(self->dst_hold));
+		ASSERT_EQ(0, hold_thaw_wait(self->dst_hold));
+		ASSERT_EQ(TAPMIG_STATE_LIVE, info_of(self->dst_hold).state);
+		judged += now_ms() - began < 7;
+		poll(NULL, 0, 40);
+		EXPECT_EQ(TAPMIG_STATE_LIVE, info_of(self->dst_hold).state);
+		ASSERT_EQ(0, hold_discard(self->dst_hold));
+		nic_drain(&self->dst, &t);
+	}
+	TH_LOG("%d of %d in time", judged, k);
+}
+
 /* As PREPARE, since what is in a ring is charged to nobody. */
 TEST_F(pair, late_imports_enlarge_a_ring_as_far_as_prepare_does)
 {
