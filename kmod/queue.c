@@ -650,8 +650,11 @@ static void tapmig_queue_recapture(struct tapmig_queue *q)
 	while ((p = tapmig_list_pop(&q->out))) {
 		p->flags &= ~TAPMIG_PKT_CHECKED;
 		/* What the hook took is counted; the rest has no number. */
-		if (p->seq)
+		if (p->seq) {
 			h->counts.captured--;
+			/* Nothing is lost that had the old one. */
+			h->gap_base = max(h->gap_base, p->seq);
+		}
 		p->time = now;
 		p->seq = h->next_seq++;
 		tapmig_hold_capture(h, p);

@@ -831,14 +831,20 @@ TEST_F(queues, a_freeze_during_a_change_of_txqueuelen_keeps_the_order)
 {
 	struct flood f = { .n = &self->n, .tx = self->tx };
 	int k, n = per_flow() / 2;
+	struct tapmig_info i;
 	struct slow_resize r;
 	struct tally t = {};
 	pthread_t flooder;
 	struct rx *rx;
+	struct pkts p;
+	struct nl nl;
+	__u64 missing, went = 0;
+	bool in_time;
 	int q;
 
 	rx = malloc(sizeof(*rx));
 	ASSERT_NE(NULL, rx);
+	nl_open(&nl);
 	ASSERT_TRUE(slow_resize_open(&r, &self->n, self->hold));
 	for (k = 0; k < 3; k++) {
 		ASSERT_EQ(0, hold_prepare(self->hold, 0));
@@ -850,9 +856,19 @@ TEST_F(queues, a_freeze_during_a_change_of_txqueuelen_keeps_the_order)
 		while (slow_resize_pending(&r))
 			sched_yield();
 		ASSERT_EQ(0, hold_freeze(self->hold));
+		in_time = slow_resize_waits(&r);
 		f.stop = 1;
 		ASSERT_EQ(0, pthread_join(flooder, NULL));
 		slow_resize_end(&r);
+		i = info_of(self->hold);
+		/* Else what came was captured, and had gone to the readers. */
+		went += in_time ? 0 : hold_balance(&i) - went;
+		EXPECT_EQ(went, hold_balance(&i));
+		ASSERT_EQ(0, nl_export(&nl, i.id, 0, &p));
+		for (missing = 0, q = 0; q < p.n; q++)
+			missing += p.v[q].dropped_before;
+		EXPECT_EQ(i.dropped, missing);
+		pkts_free(&p);
 		ASSERT_EQ(0, hold_thaw_wait(self->hold));
 		for (q = 0; q < self->n.queues; q++)
 			while (nic_read(&self->n, q, rx) > 0)
