@@ -742,6 +742,7 @@ void tapmig_queue_before_resize(struct tapmig_queue *q)
 	struct ptr_ring *r = q->ring;
 	struct tapmig_pkt *p;
 	void *ptr;
+	int n = 0;
 
 	lockdep_assert_held(&q->hold->lock);
 
@@ -763,7 +764,11 @@ void tapmig_queue_before_resize(struct tapmig_queue *q)
 			/* It was on its way to the reader. */
 			p->flags |= TAPMIG_PKT_CHECKED;
 			tapmig_list_add_tail(&q->out, p);
+			n++;
 		}
+		/* The device does it only if it can resize the ring. */
+		if (n && !q->is_tap)
+			tun_wake_queue(q->file, n);
 		tapmig_hold_charge_all(q->hold, q->out.count, q->out.bytes);
 		q->seen_array = r->queue;
 		q->seen_head = r->consumer_head;
@@ -979,6 +984,7 @@ u32 tapmig_queue_produce(struct tapmig_queue *q, struct tapmig_list *l,
 	u64 bytes = l->bytes, was = l->count, done, want;
 	struct ptr_ring *r = q->ring;
 	struct tapmig_pkt *p;
+	int next;
 
 	lockdep_assert_held(&q->hold->lock);
 
@@ -996,6 +1002,10 @@ u32 tapmig_queue_produce(struct tapmig_queue *q, struct tapmig_list *l,
 
 	spin_lock_bh(&r->producer_lock);
 	while (l->head && r->size && !__ptr_ring_full(r)) {
+		/* 7.3 and later: a device stops its senders by the last one. */
+		next = r->producer + 1 < r->size ? r->producer + 1 : 0;
+		if (r->queue[next])
+			break;
 		p = tapmig_list_pop(l);
 		__ptr_ring_produce(r, tapmig_pkt_release(p));
 	}

@@ -1223,6 +1223,49 @@ TEST(prepare_lets_a_stopped_sender_go_on)
 	EXPECT_TRUE(tally_clean(&t));
 }
 
+/* The device stops its senders when it fills the last entry, not before. */
+TEST(late_imports_leave_the_last_entry_to_the_device)
+{
+	struct tapmig_create c = CREATE(.role = TAPMIG_ROLE_STANDBY,
+					.dedup = TAPMIG_DEDUP_OFF,
+					.max_packets = 100);
+	struct tapmig_set s = {
+		.mask = TAPMIG_SET_WAIT_IMPORT_MS | TAPMIG_SET_FLAGS,
+		.flags = TAPMIG_HOLD_FLAGS_PEER,
+		.flags_mask = TAPMIG_HOLD_FLAGS_PEER,
+	};
+	int hold, tx, ret = 0;
+	struct tally t = {};
+	__u64 imported = 0;
+	struct nic n;
+	struct pkt p;
+	struct nl nl;
+
+	tx = stopped_sender(_metadata, &n);
+	if (tx < 0)
+		SKIP(return, "no back-pressure in this kernel");
+	ASSERT_TRUE(nic_wait(&n, &t, 1500));
+	nl_open(&nl);
+	hold = hold_new(&n, &c);
+	ASSERT_EQ(0, hold_set(hold, &s));
+	ASSERT_EQ(0, hold_freeze(hold));
+	ASSERT_EQ(0, nl_begin(&nl, c.id, 0));
+	ASSERT_EQ(0, hold_thaw_wait(hold));
+	ASSERT_EQ(TAPMIG_STATE_LIVE, info_of(hold).state);
+	/* Until there is no room, neither in the ring nor in the hold. */
+	while (!ret) {
+		p = pkt_udp(&n, imported + 1, 1, imported, FRAME_LEN);
+		ret = nl_import(&nl, c.id, &p, 1, NULL);
+		free(p.data);
+		imported += !ret;
+	}
+	ASSERT_EQ(-ENOBUFS, ret);
+	ASSERT_LT(1000, imported);
+	tx_flow(&n, tx, 0, 1500, 500);
+	ASSERT_TRUE(nic_wait(&n, &t, 2000 + imported));
+	EXPECT_TRUE(tally_clean(&t));
+}
+
 /* --- a packet that the virtio header of a file cannot describe ------------ */
 
 TEST(udp_tunnel_gso_is_held_as_it_is_and_exported_in_segments)
