@@ -1533,7 +1533,8 @@ static void tapmig_queue_add_hook(struct tapmig_queue *q)
  * Return: 0; -ENOTSOCK: not a TAP queue; -EBADFD: not attached; -ESHUTDOWN;
  * -ENOSPC: no entries, or too many queues; -EALREADY: it is a hold's; -EEXIST:
  * @index is another queue's; -EXDEV: of another device than the hold's;
- * -ENODEV: its device is not found; -EBUSY: not ARMED.
+ * -ENODEV: its device is not found; -EPERM: a PINNED hold, and no
+ * CAP_NET_ADMIN over its device; -EBUSY: not ARMED.
  */
 int tapmig_queue_add(struct tapmig_hold *h, struct file *file, u16 index)
 {
@@ -1600,6 +1601,11 @@ int tapmig_queue_add(struct tapmig_hold *h, struct file *file, u16 index)
 	}
 	err = -EXDEV;
 	if (h->dev && h->dev != dev)
+		goto unlock;
+	/* Such a hold keeps the device, also when its own maker is gone. */
+	err = -EPERM;
+	if ((h->flags & TAPMIG_HOLD_FLAGS_PINNED) &&
+	    !ns_capable(dev_net(dev)->user_ns, CAP_NET_ADMIN))
 		goto unlock;
 
 	err = tapmig_queue_insert(h, q);

@@ -575,6 +575,27 @@ TEST_F(nl, a_pinned_hold_needs_net_admin_where_it_is_made)
 	_exit(0);
 }
 
+/* The namespace where it is made can be one that anybody makes for that. */
+TEST_F(nl, a_pinned_hold_needs_net_admin_over_its_device)
+{
+	struct tapmig_create c = CREATE(.flags = TAPMIG_HOLD_FLAGS_PINNED);
+	int ctl = ctl_open(), hold;
+
+	close(self->hold);
+	IN_CHILD;
+	CHECK(0, unshare(CLONE_NEWUSER | CLONE_NEWNET));
+	hold = ioctl(ctl, TAPMIG_CREATE, &c);
+	CHECK_OK(hold);
+	CHECK(-EPERM, hold_add(hold, self->n.fd[0], 0));
+	CHECK(0, info_of(hold).queues);
+	/* Nothing is refused to who keeps it open for it. */
+	c.flags = TAPMIG_HOLD_FLAGS_DETACHED;
+	hold = ioctl(ctl, TAPMIG_CREATE, &c);
+	CHECK_OK(hold);
+	CHECK(0, hold_add(hold, self->n.fd[0], 0));
+	_exit(0);
+}
+
 TEST_F(nl, another_network_namespace_sees_nothing)
 {
 	struct tapmig_create c = CREATE(.label = "inner");

@@ -109,7 +109,7 @@ struct tapmig_create {
  * entries, or the hold has too many queues; EEXIST: belongs to a hold, or
  * @index is taken; EXDEV: belongs to another device than the hold; EBUSY: the
  * hold is not ARMED, or, with JOIN, has queues, is the queue's own, or has
- * joined before; ENOMEM.
+ * joined before; EPERM: PINNED, no CAP_NET_ADMIN over its device; ENOMEM.
  */
 struct tapmig_add_queue {
 	__u32 size;
