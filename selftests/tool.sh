@@ -665,6 +665,30 @@ export_commit_frees_what_was_written() {
 	[[ $answer == "got $(range 5 10)" ]] || fail "$answer"
 }
 
+test_case export_commits_what_is_on_the_disk
+export_commits_what_is_on_the_disk() {
+	local file
+
+	tap a tt0
+	freeze dev tt0
+	ask a send 10
+	for file in "$tmp/x.pcapng" -; do
+		rc=0
+		strace -qq -o "$tmp/strace" -e trace=fdatasync \
+			-e inject=fdatasync:error=EIO \
+			"$TAPMIG" export dev tt0 commit "$file" \
+			>"$tmp/y.pcapng" 2>"$errors" || rc=$?
+		expect_rc 1 && expect_error "Input/output error" || return 1
+		[[ $(hold dev tt0 held_packets) == 10 ]] ||
+			fail "some are gone" || return 1
+	done
+	"$TAPMIG" export dev tt0 commit >"$tmp/y.pcapng"
+	[[ $(packets "$tmp/y.pcapng") == 10 ]] || fail "not 10 packets"
+	[[ $(hold dev tt0 held_packets) == 0 ]] || fail "not committed"
+	tool discard dev tt0
+	expect_rc 0
+}
+
 test_case export_follows_until_the_end
 export_follows_until_the_end() {
 	local pid i

@@ -27,7 +27,7 @@
  * @ended: the hold has no more packets
  * @file: its name, NULL: standard output
  * @fd: the file
- * @regular: it can be synced and cut
+ * @regular: it can be synced
  * @written: bytes in the file
  * @w: builds the blocks
  * @last: highest number of a packet written whole, 0: none
@@ -60,6 +60,11 @@ struct export {
 	struct packet_reader in;
 };
 
+static const char *file_name(const struct export *x)
+{
+	return x->file ? x->file : "standard output";
+}
+
 /* Whole blocks come here: what stands before them is valid by itself. */
 static int write_blocks(void *ctx, const void *data, size_t len)
 {
@@ -78,9 +83,10 @@ static int write_blocks(void *ctx, const void *data, size_t len)
 		if (errno == EINTR)
 			continue;
 		ret = -errno;
-		err("%s: %s", x->file ? x->file : "standard output",
-		    strerror(errno));
-		if (x->regular && done && ftruncate(x->fd, x->written))
+		err("%s: %s", file_name(x), strerror(errno));
+		/* Standard output may have been there before. */
+		if (x->file && x->regular && done &&
+		    ftruncate(x->fd, x->written))
 			err("%s: ends with a partial packet: %s", x->file,
 			    strerror(errno));
 		return ret;
@@ -92,7 +98,6 @@ static int write_blocks(void *ctx, const void *data, size_t len)
 
 static int open_file(struct export *x)
 {
-	const char *name = x->file ? x->file : "standard output";
 	int flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
 	struct stat st;
 
@@ -108,7 +113,7 @@ static int open_file(struct export *x)
 		/* A new file: the old one's mode could let others read. */
 		if (S_ISREG(st.st_mode)) {
 			if (unlink(x->file)) {
-				err("%s: %s", name, strerror(errno));
+				err("%s: %s", x->file, strerror(errno));
 				return -EIO;
 			}
 		} else {
@@ -117,13 +122,13 @@ static int open_file(struct export *x)
 	}
 	x->fd = open(x->file, flags, 0600);
 	if (x->fd < 0) {
-		err("%s: %s%s", name, strerror(errno),
+		err("%s: %s%s", x->file, strerror(errno),
 		    errno == EEXIST ? " (force overwrites it)" : "");
 		return -EIO;
 	}
 check:
 	if (!fstat(x->fd, &st))
-		x->regular = x->file && S_ISREG(st.st_mode);
+		x->regular = S_ISREG(st.st_mode);
 	return 0;
 }
 
@@ -176,7 +181,7 @@ static int commit(struct export *x, struct nl *nl)
 	if (!x->commit || x->last == x->committed)
 		return 0;
 	if (x->regular && fdatasync(x->fd)) {
-		err("%s: %s", x->file, strerror(errno));
+		err("%s: %s", file_name(x), strerror(errno));
 		return -EIO;
 	}
 	nlh = nl_request(nl, TAPMIG_CMD_PACKET_COMMIT);
@@ -386,7 +391,7 @@ int cmd_export(struct args *a)
 	progress_end(&x->progress);
 	if (!ret && x->regular && fsync(x->fd)) {
 		ret = -EIO;
-		err("%s: %s", x->file, strerror(errno));
+		err("%s: %s", file_name(x), strerror(errno));
 	}
 	if (x->file && close(x->fd) && !ret) {
 		ret = -EIO;
