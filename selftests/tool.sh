@@ -715,6 +715,97 @@ export_follows_until_the_end() {
 	[[ $(packets "$tmp/x.pcapng") == 40 ]] || fail "not 40 packets"
 }
 
+# It is stopped when it has to know of packets that are thawed when it goes on.
+test_case export_follows_through_a_thaw
+export_follows_through_a_thaw() {
+	local pid id
+
+	follow() {
+		"$TAPMIG" export dev tt0 follow "$@" "$tmp/x.pcapng" \
+			2>"$tmp/follow" >"$out" &
+		pid=$!
+	}
+	has() { [[ -s $tmp/x.pcapng && $(packets "$tmp/x.pcapng") == "$1" ]]; }
+	waits_or_ends() { ! grep -qs '^State:.[^SZ]' "/proc/$pid/status"; }
+	ended() { ! kill -0 "$pid" 2>/dev/null; }
+	ends_well() {
+		wait_for ended || return 1
+		rc=0
+		wait "$pid" || rc=$?
+		expect_rc 0
+	}
+
+	tap a tt0
+	ask a hold
+	id=${answer#hold }
+	follow
+	tool freeze id "$id"
+	expect_rc 0
+	ask a send 3
+	wait_for has 3 || return 1
+	kill -STOP "$pid"
+	ask a send 2
+	tool thaw id "$id" wait
+	expect_rc 0
+	kill -CONT "$pid"
+	wait_for waits_or_ends || return 1
+	ask a read 5
+	[[ $answer == "got $(range 1 5)" ]] || fail "$answer"
+	tool freeze id "$id"
+	ask a send 2
+	wait_for has 5 || return 1
+	vmm_end a
+	ends_well && has 5 || return 1
+	rm "$tmp/x.pcapng"
+
+	# While it thaws all can be exported, nothing be committed.
+	tap a tt0
+	freeze dev tt0 role standby
+	tool set dev tt0 peer on wait-import-ms 600000
+	expect_rc 0
+	ask a send 3
+	follow commit
+	wait_for has 3 || return 1
+	kill -STOP "$pid"
+	ask a send 2
+	tool thaw dev tt0
+	expect_rc 0
+	kill -CONT "$pid"
+	wait_for has 5 || return 1
+	wait_for grep -q 'hold .* is thawed' "$tmp/follow" || return 1
+	tool set dev tt0 wait-import-ms 0
+	ask a read 2
+	[[ $answer == "got 4 5" ]] || fail "$answer"
+	tool discard dev tt0
+	ends_well && has 5
+}
+
+# More than it keeps before it writes, and than the kernel keeps ready.
+test_case export_follows_a_hold_that_is_gone_meanwhile
+export_follows_a_hold_that_is_gone_meanwhile() {
+	local pid reader
+
+	tap a tt0
+	freeze dev tt0 max-bytes 32M
+	ask a send 2000 1500
+	[[ $(hold dev tt0 held_packets) == 2000 ]] || fail "not all held"
+	mkfifo "$tmp/fifo"
+	exec {reader}<>"$tmp/fifo"
+	"$TAPMIG" export dev tt0 follow >"$tmp/fifo" 2>"$errors" &
+	pid=$!
+	full() { grep -q pipe_write "/proc/$pid/stack" "/proc/$pid/wchan"; }
+	wait_for full || return 1
+	tool discard dev tt0
+	expect_rc 0
+	cat <&"$reader" >/dev/null &
+	ended() { ! kill -0 "$pid" 2>/dev/null; }
+	wait_for ended || return 1
+	rc=0
+	wait "$pid" || rc=$?
+	expect_rc 0 || return 1
+	[[ ! -s $errors ]] || fail "it complains"
+}
+
 test_case export_interrupted_leaves_a_valid_file
 export_interrupted_leaves_a_valid_file() {
 	local pid

@@ -10,6 +10,8 @@ input, one line of answer to each:
     send COUNT [SIZE]   send numbered frames to the device
     read COUNT          read until that many numbered frames came
     pending             how many queues have something to read
+    hold                make a hold of its own for the queues; its number
+    unread NUMBER       give a frame back to that, as if it had been read
     quit
 """
 
@@ -23,6 +25,8 @@ import sys
 
 TUNSETIFF = 0x400454CA
 IFF_TUN, IFF_TAP, IFF_NO_PI, IFF_MULTI_QUEUE = 1, 2, 0x1000, 0x100
+TAPMIG_CREATE, TAPMIG_ADD_QUEUE = 0xC080B740, 0x4020B741
+TAPMIG_UNREAD = 0x4020B749
 ETHERTYPE = 0x88B5
 TIMEOUT = 60
 
@@ -48,6 +52,7 @@ class Vmm:
                 os.read(alive, 1)
                 os._exit(0)
         self.socket = None
+        self.hold = None
 
     def close(self):
         if self.alive is not None:
@@ -116,6 +121,24 @@ class Vmm:
             poll.register(fd, select.POLLIN)
         return f"pending {len(poll.poll(0))}"
 
+    def make_hold(self):
+        create = array.array("B", struct.pack("=10IQ12xI64s", 128, 1,
+                                              *[0] * 10, b""))
+        dev = os.open("/dev/tapmig", os.O_RDWR)
+        self.hold = fcntl.ioctl(dev, TAPMIG_CREATE, create)
+        os.close(dev)
+        for i, fd in enumerate(self.fds):
+            fcntl.ioctl(self.hold, TAPMIG_ADD_QUEUE,
+                        struct.pack("=IIiI16x", 32, 0, fd, i))
+        return f"hold {struct.unpack_from('=I', create, 60)[0]}"
+
+    def unread(self, number):
+        data = array.array("B", self.frame(number, 60))
+        fcntl.ioctl(self.hold, TAPMIG_UNREAD,
+                    struct.pack("=5IHHQ", 32, 0, 0, 0, len(data), 0, 0,
+                                data.buffer_info()[0]))
+        return f"unread {number}"
+
 
 def main():
     options = dict((a.split("=", 1) + [""])[:2] for a in sys.argv[3:])
@@ -129,6 +152,10 @@ def main():
             answer = vmm.read(int(words[1]))
         elif words[0] == "pending":
             answer = vmm.pending()
+        elif words[0] == "hold":
+            answer = vmm.make_hold()
+        elif words[0] == "unread":
+            answer = vmm.unread(int(words[1]))
         else:
             break
         print(answer, flush=True)

@@ -187,10 +187,17 @@ static int commit(struct export *x, struct nl *nl)
 	nlh = nl_request(nl, TAPMIG_CMD_PACKET_COMMIT);
 	mnl_attr_put_u32(nlh, TAPMIG_A_TRANSFER_HOLD_ID, x->hold.id);
 	mnl_attr_put_u64(nlh, TAPMIG_A_TRANSFER_SEQ, x->last);
-	ret = nl_do_quiet(nl, "commit", NULL, NULL, ENOENT);
-	if (ret == -ENOENT) {
+	ret = nl_do_silent(nl, "commit", NULL, NULL);
+	if (ret == -ENOENT || ret == -ENODEV) {
 		err("hold %u is gone: nothing is left to commit", x->hold.id);
 		return 0;
+	}
+	if (ret == -EBUSY && x->follow) {
+		err("hold %u is thawed: its guest gets what was not committed",
+		    x->hold.id);
+		ret = 0;
+	} else if (ret) {
+		err("%s", nl->error);
 	}
 	x->committed = x->last;
 	return ret;
@@ -209,15 +216,23 @@ static int pass(struct export *x, struct nl *nl)
 	if (x->from)
 		mnl_attr_put_u64(nlh, TAPMIG_A_TRANSFER_SEQ, x->from);
 	x->in.partial = false;
+	nl->silent = x->follow;
+	*nl->error = 0;
 	ret = nl_dump(nl, what, packet_cb, x);
+	nl->silent = false;
 	if (ret == NL_STOP) {
 		/* The rest of the dump is in the old socket. */
 		nl_close(nl);
 		ret = nl_open(nl);
 		x->ended = true;
-	} else if (ret == -ENOENT && x->follow) {
+	} else if (x->follow && (ret == -ENOENT || ret == -ENODEV)) {
 		x->ended = true;
 		ret = 0;
+	} else if (x->follow && ret == -EBUSY) {
+		/* Not frozen: it has nothing now. */
+		ret = 0;
+	} else if (x->follow && *nl->error) {
+		err("%s", nl->error);
 	}
 	if (x->last)
 		x->from = x->last + 1;
