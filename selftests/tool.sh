@@ -665,6 +665,29 @@ export_commit_frees_what_was_written() {
 	[[ $answer == "got $(range 5 10)" ]] || fail "$answer"
 }
 
+# What is given back late comes at the end of each dump of the kernel.
+test_case export_from_a_number_on_has_none_below
+export_from_a_number_on_has_none_below() {
+	local id from
+
+	# Nothing of it was exported yet, each time.
+	for from in 65537 65539; do
+		tap a tt0
+		ask a hold
+		id=${answer#hold }
+		tool freeze id "$id"
+		ask a send 4
+		ask a unread 99
+		"$TAPMIG" export id "$id" from "$from" >"$tmp/x.pcapng"
+		[[ $("$TAPMIG" -j -s import check "$tmp/x.pcapng" |
+			json "' '.join(str(p['seq']) for p in d['list'])") == \
+			$(range "$from" 65540) ]] || fail "not from $from on"
+		"$TAPMIG" export id "$id" >"$tmp/x.pcapng"
+		[[ $(packets "$tmp/x.pcapng") == 5 ]] || fail "not all 5"
+		vmm_end a
+	done
+}
+
 test_case export_commits_what_is_on_the_disk
 export_commits_what_is_on_the_disk() {
 	local file

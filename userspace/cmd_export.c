@@ -19,6 +19,7 @@
 /**
  * struct export - an export under way
  * @hold: what is exported
+ * @first: first packet wanted
  * @from: first packet to ask for next
  * @to: last one wanted
  * @commit: free in the hold what is safely in the file
@@ -40,6 +41,7 @@
  */
 struct export {
 	struct hold hold;
+	uint64_t first;
 	uint64_t from;
 	uint64_t to;
 	bool commit;
@@ -165,8 +167,9 @@ static int packet_cb(const struct nlmsghdr *nlh, void *arg)
 		ret = packet_chunk(&x->in, a);
 		if (ret > 0 && x->in.pkt.seq > x->to)
 			return NL_STOP;
+		/* Those given back late come with each dump, whatever it is of. */
 		if (ret > 0)
-			ret = finish_packet(x);
+			ret = x->in.pkt.seq < x->first ? 0 : finish_packet(x);
 		if (ret)
 			return ret;
 	}
@@ -328,7 +331,7 @@ static int parse(struct args *a, struct export *x, struct selector *sel)
 		word = arg_next(a);
 		ret = 0;
 		if (!strcmp(word, "from"))
-			ret = arg_u64(a, word, &x->from);
+			ret = arg_u64(a, word, &x->first);
 		else if (!strcmp(word, "to"))
 			ret = arg_u64(a, word, &x->to);
 		else if (!strcmp(word, "commit"))
@@ -348,15 +351,16 @@ static int parse(struct args *a, struct export *x, struct selector *sel)
 		err("export: which hold? (id N, dev IFNAME or label GLOB)");
 		return -EINVAL;
 	}
-	if (x->from > x->to) {
+	if (x->first > x->to) {
 		err("export: from %llu is after to %llu",
-		    (unsigned long long)x->from, (unsigned long long)x->to);
+		    (unsigned long long)x->first, (unsigned long long)x->to);
 		return -EINVAL;
 	}
-	if (x->commit && x->from) {
+	if (x->commit && x->first) {
 		err("export: commit frees all packets up to the last one written, also those that 'from' leaves out");
 		return -EINVAL;
 	}
+	x->from = x->first;
 	return 0;
 }
 
