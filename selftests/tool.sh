@@ -480,6 +480,28 @@ thaw_by_label_takes_all() {
 	expect_rc 0
 }
 
+test_case thaw_of_a_hold_that_dies_meanwhile_fails
+thaw_of_a_hold_that_dies_meanwhile_fails() {
+	local pid
+
+	tap a tt0
+	freeze dev tt0 role standby label dying
+	tool set label dying peer on wait-import-ms 600000
+	expect_rc 0
+	ask a send 3
+	"$TAPMIG" thaw label dying wait >"$out" 2>"$errors" &
+	pid=$!
+	thaws() { [[ $(hold label dying state) == thawing ]]; }
+	wait_for thaws || return 1
+	ip link del tt0
+	rc=0
+	wait "$pid" || rc=$?
+	expect_rc 1 && expect_error "is dead" || return 1
+	[[ $(hold label dying held_packets) == 3 ]] || fail "none is held"
+	tool discard label dying
+	expect_rc 0
+}
+
 test_case thaw_of_an_id_that_is_not_frozen_is_refused
 thaw_of_an_id_that_is_not_frozen_is_refused() {
 	tap a tt0

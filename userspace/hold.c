@@ -485,9 +485,16 @@ static int done_cb(const struct nlmsghdr *nlh, void *arg)
 	struct hold h;
 
 	hold_parse(nlh, &h);
-	if (h.id == d->id && h.state != TAPMIG_STATE_FROZEN &&
-	    h.state != TAPMIG_STATE_THAWING)
-		d->done = true;
+	if (d->done || h.id != d->id || h.state == TAPMIG_STATE_FROZEN ||
+	    h.state == TAPMIG_STATE_THAWING)
+		return 0;
+	/* A hold that is gone was thawed before. */
+	if (h.state == TAPMIG_STATE_DEAD && !h.gone) {
+		err("thaw: hold %u is dead: its queues are gone, it keeps its packets",
+		    h.id);
+		return -ENODEV;
+	}
+	d->done = true;
 	return 0;
 }
 
