@@ -381,6 +381,31 @@ freeze_killed_half_way_freezes_nothing() {
 	[[ $answer == "got 1 2 3" ]] || fail "$answer"
 }
 
+test_case freeze_that_cannot_tell_a_number_freezes_nothing
+freeze_that_cannot_tell_a_number_freezes_nothing() {
+	local option
+
+	tap a tt0
+	for option in -j ''; do
+		rc=0
+		# shellcheck disable=SC2086 # an option or none
+		"$TAPMIG" $option freeze dev tt0 >/dev/full 2>"$errors" ||
+			rc=$?
+		expect_rc 1 && expect_error "No space left on device" ||
+			return 1
+		[[ $(wc -l <"$errors") -eq 1 ]] || fail "not one line"
+		[[ $("$TAPMIG" -j show) == '[]' ]] || fail "it is frozen" ||
+			return 1
+		"$TAPMIG" $option freeze dev tt0 2>"$errors" |
+			true || true
+		[[ $("$TAPMIG" -j show) == '[]' ]] || fail "it is frozen" ||
+			return 1
+	done
+	ask a send 3
+	ask a read 3
+	[[ $answer == "got 1 2 3" ]] || fail "$answer"
+}
+
 test_case freeze_macvtap
 freeze_macvtap() {
 	local index dev

@@ -361,6 +361,8 @@ static int freeze_dev(struct freeze *f)
 {
 	struct tapmig_prepare prepare = { .size = sizeof(prepare) };
 	struct tapmig_freeze freeze = { .size = sizeof(freeze) };
+	struct tapmig_thaw thaw = { .size = sizeof(thaw),
+				    .flags = TAPMIG_THAW_WAIT };
 	sigset_t all, old;
 	int hold, added, ret;
 	pid_t pid = 0;
@@ -399,7 +401,11 @@ static int freeze_dev(struct freeze *f)
 		out_u64("pid", " pid ", COLOR_NONE, pid);
 		out_line();
 		out_object_end();
-		fflush(stdout);
+		/* Who was not told of it could not end it. */
+		if (out_finish()) {
+			ioctl(hold, TAPMIG_THAW, &thaw);
+			ret = -EIO;
+		}
 	}
 	sigprocmask(SIG_SETMASK, &old, NULL);
 out:

@@ -257,8 +257,12 @@ void out_line(void)
 
 int out_finish(void)
 {
+	static bool told;
+
 	if (fflush(stdout) || ferror(stdout)) {
-		err("standard output: %s", strerror(errno));
+		if (!told)
+			err("standard output: %s", strerror(errno));
+		told = true;
 		return -EIO;
 	}
 	/* The last moment to tell what was dropped. */
