@@ -33,6 +33,8 @@
 
 #define EPB_INBOUND		1
 
+#define NSEC			1000000000ULL
+
 #define OUR_APPL		"tapmig "
 
 /* Type and total length, and total length once more at the end. */
@@ -191,25 +193,44 @@ static enum capture_status read_interface(struct capture *c, size_t len)
 	return CAPTURE_MORE;
 }
 
-/* A time stamp in nanoseconds; negative or too large: false. */
+/*
+ * A time stamp in nanoseconds; negative or too large: false. Whole seconds, and
+ * the rest: not each target has integers of 128 bits.
+ */
 static bool time_ns(const struct capture_interface *i, uint64_t ts,
 		    uint64_t *ns)
 {
 	unsigned int exp = i->tsresol & 0x7f;
-	__int128 v = ts;
+	uint64_t sec, rest, unit = NSEC, more = 1;
 
 	if (i->tsresol & 0x80) {
-		v = v * 1000000000 >> exp;
+		sec = exp < 64 ? ts >> exp : 0;
+		rest = exp < 64 ? ts - (sec << exp) : ts;
+		if (exp < 32) {
+			rest = rest * NSEC >> exp;
+		} else {
+			/* It would not fit: the lower half apart. */
+			rest = (rest >> 32) * NSEC +
+			       ((rest & UINT32_MAX) * NSEC >> 32);
+			rest = exp < 96 ? rest >> (exp - 32) : 0;
+		}
 	} else {
-		for (; exp < 9; exp++)
-			v *= 10;
-		for (; exp > 9 && v; exp--)
-			v /= 10;
+		for (; exp > 9 && ts; exp--)
+			ts /= 10;
+		for (; exp < 9; exp++) {
+			unit /= 10;
+			more *= 10;
+		}
+		sec = ts / unit;
+		rest = ts % unit * more;
 	}
-	v += (__int128)i->tsoffset * 1000000000;
-	if (v < 0 || v > UINT64_MAX)
+	if (i->tsoffset < 0 ? sec < -(uint64_t)i->tsoffset :
+			      sec > UINT64_MAX - i->tsoffset)
 		return false;
-	*ns = v;
+	sec += i->tsoffset;
+	if (sec > UINT64_MAX / NSEC || sec * NSEC > UINT64_MAX - rest)
+		return false;
+	*ns = sec * NSEC + rest;
 	return true;
 }
 

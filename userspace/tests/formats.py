@@ -280,7 +280,14 @@ class Tests:
                        (0, 0, 3, 3 * 10**9), (12, 0, 12345, 12),
                        (127, 0, 2**64 - 1, 0), (0x8A, 0, 1536, 1500000000),
                        (0xFF, 0, 2**64 - 1, 0), (0x80, 0, 2, 2 * 10**9),
-                       (9, 10, 1, 10**10 + 1), (9, -1, 10**9 + 1, 1)]
+                       (9, 10, 1, 10**10 + 1), (9, -1, 10**9 + 1, 1),
+                       (9, 0, 2**64 - 1, 2**64 - 1), (8, 0, 5, 50),
+                       (0, 18446744073 - 2**63, 2**63, 18446744073 * 10**9),
+                       (0, -2**63, 2**63, 0), (18, 0, 2**64 - 1, 18446744073)]
+        resolutions += [(0x80 | n, 0, ts, ts * 10**9 >> n)
+                        for n, ts in ((31, 2**64 - 1 >> 30), (32, 2**64 - 1),
+                                      (33, 2**64 - 1), (63, 2**64 - 1),
+                                      (64, 2**64 - 1), (93, 2**64 - 1))]
         data = ng.shb()
         for resol, offset, _, _ in resolutions:
             data += ng.idb(1, 0, ng.opt(9, bytes([resol])),
@@ -435,6 +442,10 @@ class Tests:
             ("time_before_1970", ng.shb() + ng.idb(
                 1, 0, ng.opt(14, ng.pack("q", -2**63))) + ng.epb(frame(0)),
              "time stamp is out of range", None),
+            ("time_too_late_by_1", ng.shb() + ng.idb(
+                1, 0, ng.opt(9, b"\x09"), ng.opt(14, ng.pack("q", 1))) +
+             ng.epb(frame(0), 2**64 - 10**9), "time stamp is out of range",
+             None),
             ("time_too_late", ng.shb() + ng.idb(1, 0, ng.opt(9, b"\0")) +
              ng.epb(frame(0), 2**64 - 1), "time stamp is out of range",
              None),
