@@ -495,6 +495,7 @@ void conn_readable(struct conn *c)
 		if (n == -EAGAIN)
 			break;
 		if (n < 0) {
+			standby_flush(c);
 			lost(c, n);
 			return;
 		}

@@ -3,6 +3,7 @@
 
 import json
 import os
+import select
 import signal
 import struct
 import time
@@ -710,6 +711,24 @@ def times_are_of_the_sources_clock():
             ended = peer.until("ENDED")
             expect(ended[2] == 10 and ended[4] == flooded, f"{ended}")
             peer.close()
+
+
+@case
+def what_came_before_a_reset_is_imported():
+    """The host of the source may be gone for good."""
+    with Target() as t:
+        peer = t.peer()
+        pair_as_source(peer)
+        begin(peer)
+        # Closed with something unread, it is reset.
+        peer.send(message("PING", 77))
+        select.select([peer.socket], [], [])
+        stopped(t.relay, True)
+        peer.send(*(packet(0, FIRST + n, FRAME) for n in range(10)))
+        peer.close()
+        stopped(t.relay, False)
+        t.relay.wait_said("connection lost")
+        expect(t.b.info()["imported"] == 10, f"{t.b.info()}")
 
 
 @case
