@@ -168,8 +168,6 @@ static void work(struct relay *r, int64_t *timeout)
 	}
 	if ((r->pair_wanted || now >= r->pair_at) && !r->quitting)
 		relay_pair(r);
-	if (r->pair_at < next)
-		next = r->pair_at;
 	TAILQ_FOREACH(c, &r->conns, link) {
 		if (!c->dead)
 			conn_timer(c, now, &next);
@@ -178,6 +176,8 @@ static void work(struct relay *r, int64_t *timeout)
 		busy |= c->dead || source_busy(c) ||
 			(c->tls && tls_pending(c->tls));
 	}
+	if (r->pair_at < next)
+		next = r->pair_at;
 	now = relay_now();
 	*timeout = busy || next <= now ? 0 : next == NEVER ? -1 : next - now;
 }

@@ -649,6 +649,8 @@ bool relay_peer_ambiguous(struct channel *ch);
 /* A hold of ours has appeared, may have changed, or is gone (rh->gone). */
 void relay_hold_appeared(struct relay *r, struct relay_hold *rh);
 void relay_hold_changed(struct relay *r, struct relay_hold *rh);
+/* Try a source again after a moment, even if nothing changes until then. */
+void relay_pair_later(struct relay *r, struct relay_hold *rh);
 /* Join what can be joined; from the main loop, when r->pair_wanted. */
 void relay_pair(struct relay *r);
 

@@ -12,6 +12,8 @@
  */
 #define CLOCK_NS	(60 * NSEC_PER_SEC)
 #define CLOCK_OLD_NS	(600 * NSEC_PER_SEC)
+/* After a failure of ours. */
+#define RETRY_NS	NSEC_PER_SEC
 
 static void offer_all(struct conn *c)
 {
@@ -621,9 +623,7 @@ static void open_channel(struct relay_hold *rh, struct conn *c,
 			return;
 		}
 		if (c->opened == CAPTURE_INTERFACES_MAX) {
-			rh->not_before = relay_now() + NSEC_PER_SEC;
-			if (rh->not_before < c->relay->pair_at)
-				c->relay->pair_at = rh->not_before;
+			relay_pair_later(c->relay, rh);
 			return;
 		}
 	}
@@ -664,6 +664,13 @@ static void pair_source(struct relay *r, struct relay_hold *rh)
 	}
 	if (o && !o->refused)
 		open_channel(rh, c, o);
+}
+
+void relay_pair_later(struct relay *r, struct relay_hold *rh)
+{
+	rh->not_before = relay_now() + RETRY_NS;
+	if (rh->not_before < r->pair_at)
+		r->pair_at = rh->not_before;
 }
 
 void relay_pair(struct relay *r)

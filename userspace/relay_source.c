@@ -20,8 +20,6 @@
 #define FLOOD_SKEW_MS	10
 /* Without a late packet for so long, none is expected any more. */
 #define QUIET_NS	(500 * NSEC_PER_MSEC)
-/* After an export that has failed. */
-#define RETRY_NS	NSEC_PER_SEC
 /* Bytes read for one channel before others have their turn. */
 #define READ_TURN	(1UL << 20)
 
@@ -147,6 +145,13 @@ static bool known_peer(const struct channel *ch, const struct offer *o)
 	       !memcmp(rh->instance, ch->conn->instance, RELAY_INSTANCE_LEN);
 }
 
+/* It may work later. */
+static void fail(struct channel *ch, const char *why)
+{
+	relay_pair_later(ch->conn->relay, ch->hold);
+	relay_channel_refuse(ch, "%s", why);
+}
+
 static void begin(struct channel *ch)
 {
 	struct relay_hold *rh = ch->hold;
@@ -158,7 +163,7 @@ static void begin(struct channel *ch)
 	if (!ch->samples)
 		ch->samples = calloc(RELAY_SAMPLES, sizeof(*ch->samples));
 	if (!ch->samples) {
-		relay_channel_refuse(ch, "out of memory");
+		fail(ch, "out of memory");
 		return;
 	}
 	/* The age has to be that of now. A newer freeze is offered first. */
@@ -413,13 +418,6 @@ static void read_all(struct channel *ch)
 	}
 	if (ch->end_after)
 		end(ch, RELAY_END_DONE);
-}
-
-/* It may work later: not before long, but not at once. */
-static void fail(struct channel *ch, const char *why)
-{
-	ch->hold->not_before = relay_now() + RETRY_NS;
-	relay_channel_refuse(ch, "%s", why);
 }
 
 /* One export, up to a turn; a frame that has begun is brought to its end. */

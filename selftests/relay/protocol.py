@@ -3,6 +3,7 @@
 
 import json
 import os
+import resource
 import select
 import signal
 import struct
@@ -10,7 +11,7 @@ import time
 
 import peer as p
 from cases import case, long_case
-from peer import (ARMED, CODES, DEAD, DETACHED, FROZEN, MESSAGE, SOURCE,
+from peer import (ARMED, CODES, DEAD, DETACHED, FROZEN, LIVE, MESSAGE, SOURCE,
                   STANDBY, THAWING, Closed, Peer, Silent, block, interface,
                   message, offer, option, packet, section)
 from rig import TAPMIG, Move, expect, holds, in_netns, run, wait_for
@@ -360,6 +361,35 @@ def refused_standby_is_tried_when_it_is_offered_anew():
         peer.send(message("WITHDRAW", 7), standby)
         expect(peer.until("PAIR") == (channel + 1, ready(peer)[S_LABEL], 7),
                "PAIR")
+        peer.close()
+
+
+@case
+def a_source_that_could_not_be_read_is_tried_again():
+    """Before the guest starts there, and after it; nobody has to ask."""
+    with Target() as t:
+        peer = t.peer()
+        channel = pair_as_standby(peer)
+        peer.until("PACKET", where=lambda v: v[1] == FIRST + t.held - 1)
+        pid = t.relay.process.pid
+        for state in FROZEN, LIVE:
+            # What is open already goes on: a new export needs a socket.
+            peer.send(message("UNPAIR", channel, 1),
+                      message("WITHDRAW", 7),
+                      offer(7, STANDBY, state, S_LABEL.encode(), frozen_ns=1))
+            channel = peer.until("PAIR")[0]
+            limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+            used = {int(n) for n in os.listdir(f"/proc/{pid}/fd")}
+            free = min(set(range(len(used) + 1)) - used)
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, (free, limits[1]))
+            peer.send(message("PAIRED", channel))
+            values = peer.until("UNPAIR")
+            expect(values[:2] == (channel, 0) and values[2], f"{values}")
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+            channel = peer.until("PAIR", where=lambda v: v[2] == 7)[0]
+            peer.send(message("PAIRED", channel))
+            peer.until("BEGIN", where=lambda v, c=channel: v[0] == c)
+            peer.until("PACKET")
         peer.close()
 
 
