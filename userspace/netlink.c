@@ -193,6 +193,29 @@ static int nl_status(struct nl *nl, const char *what,
 	return -error;
 }
 
+/*
+ * The next message of the kernel; 0: of somebody else, who has privileges over
+ * the network namespace only, and is not to be heard.
+ */
+static ssize_t nl_receive(struct nl *nl)
+{
+	struct iovec iov = { nl->buf, NL_BUFFER_SIZE };
+	struct sockaddr_nl from = { 0 };
+	struct msghdr msg = {
+		.msg_name = &from,
+		.msg_namelen = sizeof(from),
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+	};
+	ssize_t n = recvmsg(nl_fd(nl), &msg, 0);
+
+	if (n >= 0 && (msg.msg_flags & MSG_TRUNC)) {
+		errno = ENOSPC;
+		return -1;
+	}
+	return n > 0 && from.nl_pid ? 0 : n;
+}
+
 /* What the socket has next; *more: the answer has not ended. */
 static int nl_take(struct nl *nl, const char *what, nl_cb cb, void *arg,
 		   int quiet, bool *more)
@@ -203,7 +226,7 @@ static int nl_take(struct nl *nl, const char *what, nl_cb cb, void *arg,
 
 	*more = false;
 	do {
-		n = mnl_socket_recvfrom(nl->mnl, nl->buf, NL_BUFFER_SIZE);
+		n = nl_receive(nl);
 	} while (n < 0 && errno == EINTR);
 	if (n < 0) {
 		ret = -errno;
@@ -339,6 +362,7 @@ static int family_cb(const struct nlmsghdr *nlh, void *arg)
 
 static int nl_socket(struct nl *nl)
 {
+	const struct sockaddr_nl kernel = { .nl_family = AF_NETLINK };
 	int one = 1, ret;
 
 	memset(nl, 0, sizeof(*nl));
@@ -349,7 +373,9 @@ static int nl_socket(struct nl *nl)
 		return -ENOMEM;
 	}
 	nl->mnl = mnl_socket_open2(NETLINK_GENERIC, SOCK_CLOEXEC);
-	if (!nl->mnl || mnl_socket_bind(nl->mnl, 0, MNL_SOCKET_AUTOPID) < 0) {
+	/* Connected to the kernel, it takes no messages to it of others. */
+	if (!nl->mnl || mnl_socket_bind(nl->mnl, 0, MNL_SOCKET_AUTOPID) < 0 ||
+	    connect(nl_fd(nl), (struct sockaddr *)&kernel, sizeof(kernel))) {
 		ret = -errno;
 		err("netlink socket: %s", strerror(errno));
 		nl_close(nl);
@@ -448,7 +474,7 @@ static void drain(struct nl *nl)
 	ssize_t n;
 
 	do {
-		n = mnl_socket_recvfrom(nl->mnl, nl->buf, NL_BUFFER_SIZE);
+		n = nl_receive(nl);
 	} while (n >= 0 || errno == ENOBUFS || errno == EINTR);
 }
 
@@ -476,7 +502,7 @@ int nl_events_read(struct nl *nl, nl_cb cb, void *arg)
 	int ret;
 
 	for (i = 0; i < EVENTS_TURN; i++) {
-		n = mnl_socket_recvfrom(nl->mnl, nl->buf, NL_BUFFER_SIZE);
+		n = nl_receive(nl);
 		if (n < 0)
 			break;
 		ret = event(nl, n, cb, arg);

@@ -14,8 +14,9 @@ from cases import case, long_case
 from peer import (ARMED, CODES, DEAD, DETACHED, FROZEN, LIVE, MESSAGE, SOURCE,
                   STANDBY, THAWING, Closed, Peer, Silent, block, interface,
                   message, offer, option, packet, section)
-from rig import TAPMIG, Move, expect, holds, in_netns, run, wait_for
+from rig import HERE, TAPMIG, Move, expect, holds, in_netns, run, wait_for
 
+FORGE = os.path.join(HERE, "forge.py")
 S_LABEL, D_LABEL = "s/net0", "d/net0"
 FIRST = 65537
 HELD = 60
@@ -1063,6 +1064,25 @@ def offers_follow_the_holds():
                    v[3] == FROZEN)
         t.b.ask("close")
         expect(peer.until("WITHDRAW") == (handles[D_LABEL],), "WITHDRAW")
+        peer.close()
+
+
+@case
+def forged_netlink_messages_are_not_heard():
+    """Sent by who rules the network namespace, but not the host."""
+    with Target() as t:
+        said = run(*in_netns("hostA", "python3", FORGE)).stdout
+        sockets, taken, group = map(int, said.split())
+        expect(sockets >= 2 and not taken and group <= 32, said)
+        peer = t.peer()
+        pair_as_source(peer)
+        begin(peer)
+        peer.send(packet(0, FIRST, FRAME))
+        peer.until("ACK")
+        expect({o[9].decode() for o in peer.offers.values()} ==
+               {S_LABEL, D_LABEL}, f"{peer.offers}")
+        expect(t.relay.alive() and "forged" not in t.relay.said(),
+               t.relay.said())
         peer.close()
 
 
