@@ -62,9 +62,7 @@ static int dump_cb(const struct nlmsghdr *nlh, void *arg)
 		k = add(m, h.id);
 	if (!k)
 		return -ENOMEM;
-	/* Once only, when the dump had to be done again. */
-	if (!k->seen)
-		hold_print(nlh, "exists");
+	hold_print(nlh, "exists");
 	k->seen = true;
 	return 0;
 }
@@ -105,12 +103,11 @@ static int dump(struct nl *nl, struct monitor *m)
 
 	for (i = 0; i < m->count; i++)
 		m->known[i].seen = false;
-	do {
-		nl_request(nl, TAPMIG_CMD_HOLD_GET);
-		ret = nl_dump(nl, "holds", dump_cb, m);
-		if (ret)
-			return ret;
-	} while (nl->interrupted);
+	/* What comes or goes meanwhile is in events that are read later. */
+	nl_request(nl, TAPMIG_CMD_HOLD_GET);
+	ret = nl_dump(nl, "holds", dump_cb, m);
+	if (ret)
+		return ret;
 	/* What vanished while events were lost. */
 	for (i = 0; i < m->count; i++) {
 		if (m->known[i].seen) {

@@ -377,6 +377,12 @@ void selector_describe(const struct selector *sel, char *buf, size_t len)
 		snprintf(buf, len, "holds");
 }
 
+/*
+ * While holds come and go, which any user of /dev/tapmig can bring about, no
+ * dump may be consistent. It has those that are there all the time, at least.
+ */
+#define DUMP_TRIES	5
+
 struct collect {
 	const struct selector *sel;
 	struct hold *holds;
@@ -409,6 +415,7 @@ int selector_resolve(struct nl *nl, const struct selector *sel,
 		     struct hold **holds)
 {
 	struct collect c = { .sel = sel };
+	unsigned int tries = 0;
 	struct nlmsghdr *nlh;
 	char what[128];
 	int ret;
@@ -425,7 +432,7 @@ int selector_resolve(struct nl *nl, const struct selector *sel,
 			c.holds = NULL;
 			nl_request(nl, TAPMIG_CMD_HOLD_GET);
 			ret = nl_dump(nl, what, collect_cb, &c);
-		} while (!ret && nl->interrupted);
+		} while (!ret && nl->interrupted && ++tries < DUMP_TRIES);
 	}
 	if (!ret && !c.count)
 		ret = -ENOENT;

@@ -262,12 +262,12 @@ int relay_holds_read(struct relay *r, struct relay_ns *ns)
 	size_t i;
 	int ret;
 
-	/* First all of it: what is taken makes requests of its own. */
-	do {
-		l.count = 0;
-		nl_request(&ns->nl, TAPMIG_CMD_HOLD_GET);
-		ret = nl_dump(&ns->nl, "holds", list_cb, &l);
-	} while (!ret && ns->nl.interrupted);
+	/*
+	 * First all of it: what is taken makes requests of its own. What comes
+	 * or goes meanwhile is in events that are read later.
+	 */
+	nl_request(&ns->nl, TAPMIG_CMD_HOLD_GET);
+	ret = nl_dump(&ns->nl, "holds", list_cb, &l);
 	if (ret) {
 		err("%s", ret == -ENOMEM ? "out of memory" : ns->nl.error);
 		free(l.holds);

@@ -18,8 +18,8 @@ build=$1 dir=$2
 rm -rf -- "$dir"
 mkdir -p "$dir/bin"
 cp "$build/userspace/tapmig" "$dir/bin/"
-cp "$build/relay/rig" "$build/relay/hiccup.so" "$here"/*.py \
-	"$here"/in-vm.sh "$dir/"
+cp "$build/relay/rig" "$build"/relay/{hiccup,odd}.so \
+	"$here"/*.py "$here"/in-vm.sh "$dir/"
 "$here/../vm/pair.sh" --files "$dir"
 "$here/pki.sh" "$dir/pki"
 make -s -C "$here/../../userspace" OUT="$build/userspace" prefix=/usr \

@@ -14,7 +14,8 @@ from cases import case, long_case
 from peer import (ARMED, CODES, DEAD, DETACHED, FROZEN, LIVE, MESSAGE, SOURCE,
                   STANDBY, THAWING, Closed, Peer, Silent, block, interface,
                   message, offer, option, packet, section)
-from rig import HERE, TAPMIG, Move, expect, holds, in_netns, run, wait_for
+from rig import (HERE, TAPMIG, Move, expect, holds, in_netns, odd, run,
+                 wait_for)
 
 FORGE = os.path.join(HERE, "forge.py")
 S_LABEL, D_LABEL = "s/net0", "d/net0"
@@ -27,15 +28,15 @@ FRAME = bytes.fromhex("020000000002" "020000000001" "88b5") + bytes(46)
 class Target:
     """A relay in front of a source and a standby hold, both frozen."""
 
-    def __init__(self, linger=500):
+    def __init__(self, linger=500, wrap=()):
         self.m = Move(flows=("u:64", "u:900"), rate=2000)
         try:
-            self.set_up(self.m, linger)
+            self.set_up(self.m, linger, wrap)
         except BaseException as e:
             self.m.__exit__(type(e), e, None)
             raise
 
-    def set_up(self, m, linger):
+    def set_up(self, m, linger, wrap):
         m.source_up(hold=False)
         self.a = m.a
         self.b = m.vmm("hostA", dev="tap1")
@@ -47,7 +48,7 @@ class Target:
         self.held = self.quiet()
         self.path = m.path("socket")
         self.relay = m.relay("hostA", "--listen", f"unix:{self.path}",
-                             "--linger", str(linger))
+                             "--linger", str(linger), wrap=wrap)
         self.before = self.state()
 
     def __enter__(self):
@@ -1084,6 +1085,26 @@ def forged_netlink_messages_are_not_heard():
         expect(t.relay.alive() and "forged" not in t.relay.said(),
                t.relay.said())
         peer.close()
+
+
+@case
+def holds_that_come_and_go_keep_nobody_waiting():
+    """Whoever has /dev/tapmig can make sure that each dump is interrupted."""
+    restless = odd("restless")
+    with Target(wrap=restless) as t:
+        peer = t.peer()
+        ready(peer)
+        peer.close()
+        done = run(*in_netns("hostA", "timeout", "20", *restless, TAPMIG,
+                             "thaw", "label", "d/*"), check=False)
+        expect(not done.returncode, f"thaw: {done}")
+        done = run(*in_netns("hostA", "timeout", "20", *restless, TAPMIG,
+                             "thaw", "label", "none"), check=False)
+        expect(done.returncode == 2, f"thaw: {done}")
+        done = run(*in_netns("hostA", "timeout", "-s", "INT", "2", *restless,
+                             TAPMIG, "monitor"), check=False)
+        expect(done.stdout.count("exists") == 2 and "ready" in done.stdout,
+               f"monitor: {done}")
 
 
 @case

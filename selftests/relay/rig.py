@@ -64,6 +64,12 @@ def in_netns(netns, *command):
         (("ip", "netns", "exec", netns) if netns else ()) + command
 
 
+def odd(*words):
+    """Netlink is to a program as preload/odd.c says."""
+    return ("env", f"LD_PRELOAD={os.path.join(HERE, 'odd.so')}",
+            f"ODD={' '.join(words)}")
+
+
 def holds(netns, *selector):
     """What "tapmig -j show" says."""
     r = run(*in_netns(netns, TAPMIG, "-j", "show", *selector), check=False)

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Preloaded, it makes netlink what it seldom is, as words in ODD say: "restless",
+ * holds come or go during each dump.
+ */
+#include <errno.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <linux/netlink.h>
+
+static bool odd(const char *word)
+{
+	const char *s = getenv("ODD");
+
+	return s && strstr(s, word);
+}
+
+static bool is_netlink(int fd)
+{
+	int domain;
+	socklen_t len = sizeof(domain);
+
+	return !getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) &&
+	       domain == AF_NETLINK;
+}
+
+ssize_t recvmsg(int fd, struct msghdr *msg, int flags)
+{
+	struct nlmsghdr *nlh;
+	ssize_t n;
+	int len;
+
+	n = syscall(SYS_recvmsg, fd, msg, flags);
+	if (n <= 0 || !is_netlink(fd) || !odd("restless"))
+		return n;
+	nlh = msg->msg_iov[0].iov_base;
+	for (len = n; NLMSG_OK(nlh, len); nlh = NLMSG_NEXT(nlh, len))
+		if (nlh->nlmsg_flags & NLM_F_MULTI)
+			nlh->nlmsg_flags |= NLM_F_DUMP_INTR;
+	return n;
+}
