@@ -1062,7 +1062,7 @@ static int full_headroom_prog(int ifindex)
 	return bpf_load(BPF_PROG_TYPE_XDP, insns, ARRAY_SIZE(insns));
 }
 
-/* A device to which a veth pair redirects such frames; false if it cannot be. */
+/* A device to which a veth pair redirects such frames; false without faults. */
 static bool full_headroom_open(struct everywhere *e, struct nic *n, int *tx)
 {
 	int prog;

@@ -386,17 +386,16 @@ freeze_that_cannot_tell_a_number_freezes_nothing() {
 	local option
 
 	tap a tt0
-	for option in -j ''; do
+	for option in -j -s; do
 		rc=0
-		# shellcheck disable=SC2086 # an option or none
-		"$TAPMIG" $option freeze dev tt0 >/dev/full 2>"$errors" ||
-			rc=$?
+		"$TAPMIG" "$option" freeze dev tt0 >/dev/full \
+			2>"$errors" || rc=$?
 		expect_rc 1 && expect_error "No space left on device" ||
 			return 1
 		[[ $(wc -l <"$errors") -eq 1 ]] || fail "not one line"
 		[[ $("$TAPMIG" -j show) == '[]' ]] || fail "it is frozen" ||
 			return 1
-		"$TAPMIG" $option freeze dev tt0 2>"$errors" |
+		"$TAPMIG" "$option" freeze dev tt0 2>"$errors" |
 			true || true
 		[[ $("$TAPMIG" -j show) == '[]' ]] || fail "it is frozen" ||
 			return 1

@@ -167,7 +167,7 @@ static int packet_cb(const struct nlmsghdr *nlh, void *arg)
 		ret = packet_chunk(&x->in, a);
 		if (ret > 0 && x->in.pkt.seq > x->to)
 			return NL_STOP;
-		/* Those given back late come with each dump, whatever it is of. */
+		/* What was given back late comes with each dump. */
 		if (ret > 0)
 			ret = x->in.pkt.seq < x->first ? 0 : finish_packet(x);
 		if (ret)
