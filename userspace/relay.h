@@ -143,6 +143,9 @@ struct relay_counts {
  * @peer_handle: the standby there
  * @peer_frozen_ns: its freeze
  * @sent_frozen_ns: freeze of the source that this is about
+ * @froze_at: when that was, as in its BEGIN
+ * @ended: how it has ended; RELAY_END_DONE: it has not
+ * @discarded: packets discarded before it ended
  * @acked: number up to which that standby has all
  * @odd: packets with numbers below the first ordinary one were sent
  * @dropped_before: by the freezes before this one
@@ -174,6 +177,9 @@ struct relay_hold {
 	uint32_t peer_handle;
 	uint64_t peer_frozen_ns;
 	uint64_t sent_frozen_ns;
+	int64_t froze_at;
+	uint32_t ended;
+	uint64_t discarded;
 	uint64_t acked;
 	bool odd;
 	uint64_t dropped_before;
@@ -252,8 +258,6 @@ struct sample {
  * @begin_at: when BEGIN may be sent
  * @linger_until: when late packets are not waited for any more
  * @quiet_until: the same, if none comes
- * @held: held packets as last known, to tell a discard
- * @discarded: as last known
  * @end: reason in the END that was sent
  * @samples: numbers sent and when they had arrived
  * @sample_first: the oldest
@@ -298,8 +302,6 @@ struct channel {
 	int64_t begin_at;
 	int64_t linger_until;
 	int64_t quiet_until;
-	uint64_t held;
-	uint64_t discarded;
 	uint32_t end;
 	struct sample *samples;
 	unsigned int sample_first;
@@ -658,7 +660,9 @@ void relay_pair(struct relay *r);
 void source_paired(struct channel *ch);
 void source_changed(struct channel *ch);
 /* The standby on offer has changed. */
-void source_peer_changed(struct channel *ch);
+void source_peer_changed(struct channel *ch, const struct offer *o);
+/* Is the freeze over whose packets are sent, and how; on each change. */
+void source_follow(struct relay_hold *rh);
 /* All that a peer has is on offer by now. */
 void source_offers_known(struct conn *c);
 void source_close(struct channel *ch);

@@ -242,7 +242,7 @@ void relay_peer_offer(struct conn *c, const struct offer *new)
 			source_fell(c, o);
 		ch = channel_to(c, o->handle);
 		if (ch)
-			source_peer_changed(ch);
+			source_peer_changed(ch, o);
 	} else {
 		if (c->offer_count == RELAY_OFFERS_MAX) {
 			conn_blame(c, "more than %u holds on offer",
@@ -524,6 +524,8 @@ void relay_hold_changed(struct relay *r, struct relay_hold *rh)
 	/* An event can be older than what a request has told already. */
 	if (ch && !rh->gone && changed(rh))
 		relay_hold_refresh(rh);
+	if (rh->h.role == TAPMIG_ROLE_SOURCE)
+		source_follow(rh);
 	if (!changed(rh)) {
 		/* More packets, perhaps. */
 		if (ch && ch->ours)

@@ -45,7 +45,8 @@ static void stop_reading(struct channel *ch)
 static void over(struct relay *r, struct relay_hold *rh, enum relay_end result)
 {
 	rh->moved_ns = rh->sent_frozen_ns;
-	rh->counts.dropped = rh->h.dropped - rh->dropped_before;
+	if (rh->h.frozen_ns == rh->sent_frozen_ns)
+		rh->counts.dropped = rh->h.dropped - rh->dropped_before;
 	relay_summary(r, rh, result);
 }
 
@@ -75,18 +76,39 @@ static enum relay_end release(struct relay *r, struct relay_hold *rh,
 }
 
 /*
- * END was sent, and ENDED will not come. The standby has all; but if END was
- * lost, it has to be sent once more over the next connection.
+ * END was sent, and ENDED will not come. If END was lost with the connection, it
+ * has to be sent once more over the next one.
  */
 static void unanswered(struct channel *ch)
 {
 	struct relay_hold *rh = ch->hold;
 	struct conn *c = ch->conn;
+	bool lost = (c->dead || c->state != CONN_OPEN) && !c->relay->quitting;
 
-	if ((c->dead || c->state != CONN_OPEN) && !c->relay->quitting)
-		rh->there_ns = rh->sent_frozen_ns;
-	else
-		over(c->relay, rh, release(c->relay, rh, ch->highest));
+	if (ch->end != RELAY_END_DONE) {
+		if (rh->gone || !lost)
+			over(c->relay, rh, ch->end);
+	} else if (ch->last_ack == ch->last) {
+		if (lost)
+			rh->there_ns = rh->sent_frozen_ns;
+		else
+			over(c->relay, rh,
+			     release(c->relay, rh, ch->highest));
+	}
+}
+
+/* What was sent went elsewhere then, and the standby has not said it knows. */
+static bool owes_end(const struct relay_hold *rh)
+{
+	return rh->begun && rh->ended != RELAY_END_DONE;
+}
+
+/* Has this standby still what was sent. */
+static bool has_sent(const struct relay_hold *rh, const struct offer *o)
+{
+	return o && o->state != TAPMIG_STATE_ARMED &&
+	       o->state != TAPMIG_STATE_DEAD &&
+	       o->frozen_ns == rh->peer_frozen_ns;
 }
 
 void source_offers_known(struct conn *c)
@@ -94,14 +116,22 @@ void source_offers_known(struct conn *c)
 	struct relay *r = c->relay;
 	struct relay_hold *rh;
 	struct offer *o;
+	bool owes;
 
 	TAILQ_FOREACH(rh, &r->holds, link) {
-		if (rh->gone || !rh->there_ns ||
-		    rh->there_ns != rh->h.frozen_ns ||
+		owes = owes_end(rh);
+		if (rh->gone || (!owes && (!rh->there_ns ||
+					   rh->there_ns != rh->h.frozen_ns)) ||
 		    memcmp(rh->instance, c->instance, RELAY_INSTANCE_LEN))
 			continue;
-		/* Gone, or ready for another use: it had got END. */
 		o = relay_peer_find(c, rh->peer_handle);
+		if (owes) {
+			if (!has_sent(rh, o) &&
+			    !(rh->chan && rh->chan->state == CHANNEL_ENDING))
+				over(r, rh, rh->ended);
+			continue;
+		}
+		/* Gone, or ready for another use: it had got END. */
 		if (o && o->state != TAPMIG_STATE_ARMED)
 			continue;
 		if (rh->chan)
@@ -112,15 +142,9 @@ void source_offers_known(struct conn *c)
 
 void source_close(struct channel *ch)
 {
-	struct relay_hold *rh = ch->hold;
-
 	/* Nobody is left to answer. */
-	if (rh && ch->state == CHANNEL_ENDING) {
-		if (ch->end != RELAY_END_DONE)
-			over(ch->conn->relay, rh, ch->end);
-		else if (ch->last_ack == ch->last)
-			unanswered(ch);
-	}
+	if (ch->hold && ch->state == CHANNEL_ENDING)
+		unanswered(ch);
 	stop_reading(ch);
 	free(ch->samples);
 	ch->samples = NULL;
@@ -145,6 +169,17 @@ static bool known_peer(const struct channel *ch, const struct offer *o)
 	       !memcmp(rh->instance, ch->conn->instance, RELAY_INSTANCE_LEN);
 }
 
+/* The kernel has no more for us; the standby is told. */
+static void end(struct channel *ch, enum relay_end reason)
+{
+	stop_reading(ch);
+	ch->state = CHANNEL_ENDING;
+	ch->end = reason;
+	ch->dirty = false;
+	ch->sync_wanted = false;
+	relay_send_end(ch, reason);
+}
+
 /* It may work later. */
 static void fail(struct channel *ch, const char *why)
 {
@@ -157,6 +192,11 @@ static void begin(struct channel *ch)
 	struct relay_hold *rh = ch->hold;
 	struct offer *o = relay_peer_find(ch->conn, ch->peer_handle);
 
+	if (owes_end(rh) && !has_packets(rh) && has_sent(rh, o)) {
+		relay_send_begin(ch, rh->froze_at);
+		end(ch, rh->ended);
+		return;
+	}
 	if (!o || o->state == TAPMIG_STATE_ARMED ||
 	    o->state == TAPMIG_STATE_DEAD || !has_packets(rh))
 		return;
@@ -196,8 +236,6 @@ static void begin(struct channel *ch)
 	ch->last = rh->acked;
 	ch->last_ack = rh->acked;
 	ch->sample_count = 0;
-	ch->held = rh->h.held_packets;
-	ch->discarded = rh->h.discarded;
 	ch->synced = false;
 	ch->linger_until = NEVER;
 	ch->quiet_until = NEVER;
@@ -206,10 +244,13 @@ static void begin(struct channel *ch)
 	ch->end_wanted = false;
 	ch->dirty = true;
 	rh->begun = true;
+	rh->ended = RELAY_END_DONE;
+	rh->discarded = rh->h.discarded;
 	rh->there_ns = 0;
+	rh->froze_at = relay_now() -
+		       (int64_t)rh->h.frozen_for_ms * NSEC_PER_MSEC;
 	ch->state = CHANNEL_MOVING;
-	relay_send_begin(ch, relay_now() -
-			 (int64_t)rh->h.frozen_for_ms * NSEC_PER_MSEC);
+	relay_send_begin(ch, rh->froze_at);
 	relay_tell(ch->conn->relay, "%s: packets go to %s, from %llu on",
 		   relay_hold_name(rh), ch->conn->name,
 		   (unsigned long long)ch->next);
@@ -225,57 +266,58 @@ void source_paired(struct channel *ch)
 	begin(ch);
 }
 
-void source_peer_changed(struct channel *ch)
+void source_peer_changed(struct channel *ch, const struct offer *o)
 {
-	if (ch->state == CHANNEL_PAIRED)
+	struct relay_hold *rh = ch->hold;
+
+	if (ch->state == CHANNEL_PAIRED) {
 		begin(ch);
+		return;
+	}
+	if ((ch->state != CHANNEL_MOVING && ch->state != CHANNEL_FULL) ||
+	    rh->peer_frozen_ns == o->frozen_ns)
+		return;
+	/* What was acknowledged may be from before, and gone. */
+	rh->peer_frozen_ns = o->frozen_ns;
+	rh->acked = 0;
 }
 
-/* The kernel has no more for us; the standby is told. */
-static void end(struct channel *ch, enum relay_end reason)
+void source_follow(struct relay_hold *rh)
 {
-	stop_reading(ch);
-	ch->state = CHANNEL_ENDING;
-	ch->end = reason;
-	ch->dirty = false;
-	ch->sync_wanted = false;
-	relay_send_end(ch, reason);
+	if (!rh->begun || rh->ended != RELAY_END_DONE)
+		return;
+	if (rh->gone)
+		rh->ended = RELAY_END_GONE;
+	else if ((rh->h.state == TAPMIG_STATE_FROZEN ||
+		  rh->h.state == TAPMIG_STATE_DEAD) &&
+		 rh->h.frozen_ns == rh->sent_frozen_ns)
+		rh->discarded = rh->h.discarded;
+	else if (rh->h.discarded > rh->discarded)
+		rh->ended = RELAY_END_DISCARDED;
+	else
+		rh->ended = RELAY_END_CANCELLED;
 }
 
 void source_changed(struct channel *ch)
 {
 	struct relay_hold *rh = ch->hold;
-	enum relay_end reason;
 
 	switch (ch->state) {
-	case CHANNEL_OPENED:
 	case CHANNEL_PAIRED:
-		if (rh->gone)
-			relay_channel_refuse(ch, "%s", "");
-		else if (ch->state == CHANNEL_PAIRED)
-			begin(ch);
-		return;
+		begin(ch);
+		break;
 	case CHANNEL_MOVING:
 	case CHANNEL_FULL:
+		if (rh->ended != RELAY_END_DONE)
+			end(ch, rh->ended);
+		else
+			ch->dirty = true;
 		break;
 	default:
-		return;
+		break;
 	}
-	if (!rh->gone && (rh->h.state == TAPMIG_STATE_FROZEN ||
-			  rh->h.state == TAPMIG_STATE_DEAD) &&
-	    rh->h.frozen_ns == rh->sent_frozen_ns) {
-		ch->held = rh->h.held_packets;
-		ch->discarded = rh->h.discarded;
-		ch->dirty = true;
-		return;
-	}
-	if (rh->gone)
-		reason = RELAY_END_GONE;
-	else if (rh->h.discarded > ch->discarded)
-		reason = RELAY_END_DISCARDED;
-	else
-		reason = RELAY_END_CANCELLED;
-	end(ch, reason);
+	if (rh->gone && ch->state < CHANNEL_MOVING)
+		relay_channel_refuse(ch, "%s", "");
 }
 
 /* When did the packets up to this number arrive, at the earliest. */

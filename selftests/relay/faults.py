@@ -463,6 +463,40 @@ def source_cancels_after_half_was_sent():
 
 
 @case
+def source_cancels_while_the_connection_is_down():
+    """With the standby's relay as it was, and started anew."""
+    for anew in (False, True):
+        with Move() as m:
+            m.source_up()
+            m.standby_up()
+            proxy = stop_half_way(m, 400000)
+            m.b.wait("imported", ">=", 100)
+            proxy.cut()
+            m.a.ask("thaw")
+            m.a.ask("run")
+            m.sender.frames(200)
+            if anew:
+                m.rb.kill()
+                m.rb = m.relay("hostB", *m.rb.args)
+            proxy.heal()
+            m.b.wait("discarded", ">=", 100)
+            m.b.wait("pending_imports", "=", 0)
+            m.b.wait("state", "=", "frozen")
+            a = m.ra.wait_done()[-1]
+            expect(a["result"] == "cancelled", f"{a}")
+            m.paired()
+            m.stop()
+            m.sender.frames(STOPPED)
+            m.start()
+            m.in_step()
+            m.sender.frames(100)
+            m.ra.wait_done(2)
+            m.rb.wait_done(2)
+            checked(m, "source cancels while the connection is down" +
+                    (", the standby's relay is killed" if anew else ""))
+
+
+@case
 def source_thaws_while_relay_reads():
     with Move() as m:
         m.source_up()

@@ -634,6 +634,176 @@ def thawed_source_ends_with_reason_2():
         peer.close()
 
 
+def half_way(t, frozen_ns=5, **options):
+    """Another connection: some packets, and the channel."""
+    peer = t.peer(**options)
+    channel = pair_as_standby(peer, frozen_ns=frozen_ns)
+    peer.until("BEGIN")
+    peer.until("PACKET", where=lambda v: v[1] == FIRST + 9)
+    peer.send(message("ACK", channel, 0, FIRST + 9), message("PING", 77))
+    peer.until("PONG", where=lambda v: v[0] == 77)
+    return peer, channel
+
+
+def told_at_last(peer, reason, frozen_ns=5):
+    """It has the packets of a freeze that is over: it hears so, once."""
+    channel = pair_as_standby(peer, frozen_ns=frozen_ns)
+    expect(peer.until("BEGIN")[0] == channel, "BEGIN")
+    name, values = peer.next()
+    while name == "PING":
+        name, values = peer.next()
+    expect((name, values) == ("END", (channel, reason)), f"{name} {values}")
+    return channel
+
+
+def ended(peer, channel):
+    peer.send(message("ENDED", channel, *[0] * 9), message("PING", 78))
+    peer.until("PONG", where=lambda v: v[0] == 78)
+
+
+def freezes_again(t, peer, channel):
+    """The channel is good for another transfer, from its first packet on."""
+    t.a.ask("wait-got", t.held)
+    t.a.ask("stop")
+    t.a.ask("freeze")
+    t.m.sender.frames(3)
+    t.m.sender.ask("pause")
+    expect(peer.until("BEGIN")[0] == channel, "BEGIN")
+    number = peer.until("PACKET")[1]
+    expect(number == FIRST + t.held, f"begins with {number}")
+
+
+@case
+def what_went_back_unheard_is_told_when_the_connection_is_back():
+    """To the same relay, and to one that was started anew."""
+    for same in (True, False):
+        instance = os.urandom(16)
+        with Target() as t:
+            peer, _ = half_way(t, instance=instance)
+            peer.close()
+            t.relay.wait_said("has closed")
+            t.a.ask("thaw")
+            t.a.ask("run")
+            t.a.wait("state", "=", "armed")
+            peer = t.peer(instance=instance if same else None)
+            channel = told_at_last(peer, 2)
+            # END, or ENDED, is lost: once more.
+            peer.close()
+            peer = t.peer(instance=instance if same else None)
+            channel = told_at_last(peer, 2)
+            expect(not t.relay.done(), f"{t.relay.done()}")
+            ended(peer, channel)
+            done = t.relay.wait_done()
+            expect([d["result"] for d in done] == ["cancelled"], f"{done}")
+            freezes_again(t, peer, channel)
+            peer.close()
+
+
+@case
+def what_went_back_is_told_again_until_it_is_answered():
+    """But not to a standby that was frozen anew: it has been told."""
+    for frozen_ns in (5, 6):
+        instance = os.urandom(16)
+        with Target() as t:
+            peer, channel = half_way(t, instance=instance)
+            t.a.ask("thaw")
+            t.a.ask("run")
+            expect(peer.until("END") == (channel, 2), "END")
+            peer.close()
+            peer = t.peer(instance=instance)
+            if frozen_ns == 5:
+                ended(peer, told_at_last(peer, 2))
+                channel = 0
+            else:
+                channel = pair_as_standby(peer, frozen_ns=frozen_ns)
+                # All is on offer when a PING has been answered.
+                while not t.relay.done():
+                    peer.until("PING")
+            done = t.relay.wait_done()
+            expect([d["result"] for d in done] == ["cancelled"], f"{done}")
+            expect(peer.seen.count("END") == (frozen_ns == 5), f"{peer.seen}")
+            freezes_again(t, peer, channel)
+            peer.close()
+
+
+@case
+def what_was_discarded_unheard_is_told_as_such():
+    """Nobody has it but the standby: it keeps it."""
+    with Target() as t:
+        peer, _ = half_way(t)
+        peer.close()
+        t.relay.wait_said("has closed")
+        t.a.ask("discard")
+        # Later freezes of the source do not change that.
+        t.a.ask("freeze")
+        t.a.ask("thaw")
+        t.a.wait("state", "=", "armed")
+        peer = t.peer()
+        ended(peer, told_at_last(peer, 3))
+        done = t.relay.wait_done()
+        expect([d["result"] for d in done] == ["discarded"], f"{done}")
+        peer.close()
+
+
+@case
+def another_freeze_says_more_than_the_end_of_one():
+    """The receiver frees what it has at BEGIN, which must not wait."""
+    with Target() as t:
+        peer, _ = half_way(t)
+        peer.close()
+        t.relay.wait_said("has closed")
+        t.a.ask("thaw")
+        t.a.ask("freeze")
+        t.m.sender.frames(3)
+        t.m.sender.ask("pause")
+        peer = t.peer()
+        pair_as_standby(peer, frozen_ns=5)
+        peer.until("BEGIN")
+        number = peer.until("PACKET")[1]
+        expect(number == FIRST + t.held, f"begins with {number}")
+        expect("END" not in peer.seen, f"{peer.seen}")
+        # It was frozen anew for that; and then this freeze is over too.
+        peer.send(offer(7, STANDBY, FROZEN, S_LABEL.encode(), frozen_ns=9),
+                  message("PING", 77))
+        peer.until("PONG", where=lambda v: v[0] == 77)
+        peer.close()
+        wait_for(lambda: t.relay.said().count("has closed") == 2, "the end")
+        t.a.ask("thaw")
+        t.a.wait("state", "=", "armed")
+        peer = t.peer()
+        ended(peer, told_at_last(peer, 2, frozen_ns=9))
+        peer.close()
+
+
+@case
+def what_went_back_while_the_standby_is_full_is_told():
+    """MORE comes before the relay has heard of the thaw, or of the end."""
+    for reason in 1, 2:
+        path = f"/tmp/late{os.getpid()}"
+        with Target(wrap=odd(f"late={path}")) as t:
+            peer, channel = half_way(t)
+            peer.send(message("FULL", channel), message("PING", 79))
+            peer.until("PONG", where=lambda v: v[0] == 79)
+            with open(path, "x", encoding="ascii"):
+                pass
+            try:
+                if reason == 1:
+                    t.a.ask("close")
+                    run(*in_netns("hostA", TAPMIG, "discard", "label",
+                                  S_LABEL))
+                else:
+                    t.a.ask("thaw")
+                peer.send(message("MORE", channel), message("PING", 80))
+                peer.until("PONG", where=lambda v: v[0] == 80)
+            finally:
+                os.unlink(path)
+            expect(peer.until("BEGIN")[0] == channel, "BEGIN")
+            expect(peer.until("END") == (channel, reason), f"{peer.seen}")
+            ended(peer, channel)
+            t.relay.wait_done()
+            peer.close()
+
+
 @case
 def discarded_source_ends_with_reason_3():
     with Target() as t:

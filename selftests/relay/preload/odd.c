@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Preloaded, it makes netlink what it seldom is, as words in ODD say: "restless",
- * holds come or go during each dump.
+ * holds come or go during each dump; "late=PATH", no event comes while there is
+ * this file.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +20,15 @@ static bool odd(const char *word)
 	const char *s = getenv("ODD");
 
 	return s && strstr(s, word);
+}
+
+static bool late(int fd)
+{
+	const char *s = getenv("ODD");
+
+	s = s ? strstr(s, "late=") : NULL;
+	return s && (fcntl(fd, F_GETFL) & O_NONBLOCK) &&
+	       !access(s + strlen("late="), F_OK);
 }
 
 static bool is_netlink(int fd)
@@ -35,6 +46,10 @@ ssize_t recvmsg(int fd, struct msghdr *msg, int flags)
 	ssize_t n;
 	int len;
 
+	if (is_netlink(fd) && late(fd)) {
+		errno = EAGAIN;
+		return -1;
+	}
 	n = syscall(SYS_recvmsg, fd, msg, flags);
 	if (n <= 0 || !is_netlink(fd) || !odd("restless"))
 		return n;
