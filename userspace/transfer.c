@@ -290,21 +290,33 @@ static uint64_t done_with(const struct packet *p)
 	return p->seq;
 }
 
+/* The kernel waits for the rest of a packet: a session that begins forgets it. */
+static int forget_chunks(struct packet_batch *b, struct nl *nl)
+{
+	struct nlmsghdr *nlh = nl_request(nl, TAPMIG_CMD_IMPORT_BEGIN);
+
+	mnl_attr_put_u32(nlh, TAPMIG_A_TRANSFER_HOLD_ID, b->hold_id);
+	return nl_do_silent(nl, "import-begin", NULL, NULL);
+}
+
 /* A message for each chunk, when the socket takes no longer ones. */
 static int send_in_chunks(struct packet_batch *b, struct nl *nl,
 			  const struct packet *p)
 {
 	uint32_t at = 0;
+	bool first;
 	int ret;
 
 	while (at < p->len) {
 		begin_message(b, nl);
+		first = !at;
 		at += put_chunk(b->nlh, p, at);
 		ret = send_message(b, nl);
-		if (ret && refused(b, nl, ret, done_with(p)))
-			return 0;
-		if (ret)
+		if (!ret)
+			continue;
+		if (!refused(b, nl, ret, done_with(p)))
 			return result(b, nl, ret);
+		return first ? 0 : result(b, nl, forget_chunks(b, nl));
 	}
 	given(b, done_with(p), p->len);
 	return 0;

@@ -982,6 +982,28 @@ def what_the_kernel_refuses_is_counted():
 
 
 @case
+def a_long_frame_that_is_refused_leaves_nothing_behind():
+    """It comes in chunks where the kernel takes no message of its length."""
+    with Target(wrap=odd("narrow")) as t:
+        peer = t.peer()
+        pair_as_source(peer)
+        begin(peer)
+        frame = FRAME + bytes(500000 - len(FRAME))
+        # The header is looked at when all of the frame is there.
+        bad = struct.pack("<BBHHHHHHHI", 1, 0, 1, 0, 0, 0, 0, 0, 0, 0) + \
+            struct.pack("<BBHHHH", 0, 77, 54, 100, 0, 0) + bytes(2)
+        peer.send(packet(0, FIRST, frame, bad),
+                  *(packet(0, FIRST + n, FRAME) for n in (1, 2)),
+                  packet(0, FIRST + 3, frame))
+        peer.until("ACK", where=lambda v: v[2] == FIRST + 3)
+        expect(t.b.info()["imported"] == 3, f"{t.b.info()}")
+        peer.send(message("END", 0, 0))
+        ended = peer.until("ENDED")
+        expect((ended[2], ended[9]) == (3, 1), f"{ended}")
+        peer.close()
+
+
+@case
 def cancelled_import_is_freed_and_can_begin_again():
     with Target() as t:
         peer = t.peer()

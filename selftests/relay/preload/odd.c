@@ -2,7 +2,7 @@
 /*
  * Preloaded, it makes netlink what it seldom is, as words in ODD say: "restless",
  * holds come or go during each dump; "late=PATH", no event comes while there is
- * this file.
+ * this file; "narrow", the room for a message cannot be forced.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -38,6 +38,15 @@ static bool is_netlink(int fd)
 
 	return !getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) &&
 	       domain == AF_NETLINK;
+}
+
+int setsockopt(int fd, int level, int name, const void *value, socklen_t len)
+{
+	if (level == SOL_SOCKET && name == SO_SNDBUFFORCE && odd("narrow")) {
+		errno = EPERM;
+		return -1;
+	}
+	return syscall(SYS_setsockopt, fd, level, name, value, len);
 }
 
 ssize_t recvmsg(int fd, struct msghdr *msg, int flags)
