@@ -434,10 +434,13 @@ static int open_relay(struct relay *r, const char **netns,
 	int ret = 0;
 
 	if (getrandom(r->instance, sizeof(r->instance), 0) !=
-	    sizeof(r->instance)) {
+	    sizeof(r->instance) ||
+	    getrandom(&r->label_key, sizeof(r->label_key), 0) !=
+	    sizeof(r->label_key)) {
 		err("random numbers: %s", strerror(errno));
 		return -errno;
 	}
+	r->label_key |= 1;
 	r->own_ns = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
 	if (r->own_ns < 0) {
 		err("/proc/self/ns/net: %s", strerror(errno));

@@ -82,6 +82,11 @@ TAILQ_HEAD(relay_hold_list, relay_hold);
 TAILQ_HEAD(conn_list, conn);
 TAILQ_HEAD(offer_list, offer);
 TAILQ_HEAD(channel_list, channel);
+LIST_HEAD(label_holds, relay_hold);
+LIST_HEAD(label_offers, offer);
+
+/* A list for each that a peer may have on offer. */
+#define RELAY_LABELS_BITS	12
 
 /**
  * struct relay_ns - a network namespace with holds
@@ -123,7 +128,18 @@ struct relay_counts {
 };
 
 /**
+ * struct relay_labels - what has a label whose hash is this
+ * @holds: holds of this host
+ * @offers: those of all peers
+ */
+struct relay_labels {
+	struct label_holds holds;
+	struct label_offers offers;
+};
+
+/**
  * struct relay_hold - a hold of this host that we serve
+ * @alike: among those whose labels have the same hash
  * @ns: where
  * @h: what the kernel last said of it
  * @known: what we have acted upon
@@ -157,6 +173,7 @@ struct relay_counts {
  */
 struct relay_hold {
 	TAILQ_ENTRY(relay_hold) link;
+	LIST_ENTRY(relay_hold) alike;
 	struct relay_ns *ns;
 	struct hold h;
 	struct hold known;
@@ -191,11 +208,15 @@ struct relay_hold {
 
 /**
  * struct offer - a hold of the peer
+ * @alike: among those whose labels have the same hash
+ * @conn: whose
  * @handle: its name
  * @refused: the peer did not want to pair it; until it changes
  */
 struct offer {
 	TAILQ_ENTRY(offer) link;
+	LIST_ENTRY(offer) alike;
+	struct conn *conn;
 	uint32_t handle;
 	uint32_t flags;
 	uint32_t role;
@@ -462,6 +483,8 @@ struct resolver {
  * @devs: names, the same
  * @files: limit of open files for who is started from here
  * @instance: our own
+ * @label_key: makes the hash of labels, so that nobody can choose it
+ * @by_label: all holds by it
  * @own_ns: the namespace of our sockets
  * @listen_fd: or -1
  * @listening: the address is ours
@@ -506,6 +529,8 @@ struct relay {
 
 	struct rlimit files;
 	uint8_t instance[RELAY_INSTANCE_LEN];
+	uint64_t label_key;
+	struct relay_labels by_label[1 << RELAY_LABELS_BITS];
 	int own_ns;
 	int listen_fd;
 	bool listening;
@@ -565,6 +590,8 @@ int relay_hold_set_peer(struct relay_hold *rh, bool on);
 int relay_hold_transfer(struct relay_hold *rh, uint8_t cmd, uint16_t type,
 			uint64_t v);
 int relay_nl_open(struct relay *r, struct relay_ns *ns, struct nl *nl);
+/* What has this label, and others. */
+struct relay_labels *relay_labels(struct relay *r, const char *label);
 /* Which of several holds with one label counts: the higher, the better. */
 int relay_rank(uint32_t state, uint32_t flags);
 /* The best of ours with this label and role; *twice: there are two as good. */

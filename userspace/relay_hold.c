@@ -158,6 +158,7 @@ void relay_holds_reap(struct relay *r)
 		/* It will not be moved any more. */
 		r->over += rh->was_paired && !rh->served;
 		TAILQ_REMOVE(&r->holds, rh, link);
+		LIST_REMOVE(rh, alike);
 		free(rh);
 	}
 }
@@ -207,6 +208,7 @@ static int take(struct relay *r, struct relay_ns *ns, const struct hold *h)
 		update(rh, h);
 		rh->seen = true;
 		TAILQ_INSERT_TAIL(&r->holds, rh, link);
+		LIST_INSERT_HEAD(&relay_labels(r, h->label)->holds, rh, alike);
 		relay_hold_appeared(r, rh);
 		return 0;
 	}
@@ -369,6 +371,16 @@ int relay_hold_transfer(struct relay_hold *rh, uint8_t cmd, uint16_t type,
 	return nl_do(&rh->ns->nl, names[cmd], NULL, NULL);
 }
 
+struct relay_labels *relay_labels(struct relay *r, const char *label)
+{
+	uint64_t hash = 0;
+
+	while (*label)
+		hash = hash * r->label_key + (unsigned char)*label++;
+	hash *= r->label_key;
+	return &r->by_label[hash >> (64 - RELAY_LABELS_BITS)];
+}
+
 int relay_rank(uint32_t state, uint32_t flags)
 {
 	if (state == TAPMIG_STATE_DEAD)
@@ -383,7 +395,7 @@ struct relay_hold *relay_hold_best(struct relay *r, uint32_t role,
 	int rank, best_rank = -1;
 
 	*twice = false;
-	TAILQ_FOREACH(rh, &r->holds, link) {
+	LIST_FOREACH(rh, &relay_labels(r, label)->holds, alike) {
 		if (rh->gone || rh->h.role != role ||
 		    strcmp(rh->h.label, label))
 			continue;

@@ -156,25 +156,21 @@ static struct offer *offer_best(struct relay *r, uint32_t role,
 {
 	struct offer *o, *best = NULL;
 	int rank, best_rank = -1;
-	struct conn *c;
 
 	*twice = false;
-	TAILQ_FOREACH(c, &r->conns, link) {
-		if (c->dead || c->state != CONN_OPEN || !c->said_hello)
+	LIST_FOREACH(o, &relay_labels(r, label)->offers, alike) {
+		if (o->conn->dead || o->conn->state != CONN_OPEN ||
+		    o->role != role || strcmp(o->label, label))
 			continue;
-		TAILQ_FOREACH(o, &c->offers, link) {
-			if (o->role != role || strcmp(o->label, label))
-				continue;
-			rank = relay_rank(o->state, o->flags);
-			/* A dead standby takes nothing. */
-			if (rank < best_rank ||
-			    (!rank && role == TAPMIG_ROLE_STANDBY))
-				continue;
-			*twice = rank == best_rank;
-			best_rank = rank;
-			best = o;
-			*at = c;
-		}
+		rank = relay_rank(o->state, o->flags);
+		/* A dead standby takes nothing. */
+		if (rank < best_rank ||
+		    (!rank && role == TAPMIG_ROLE_STANDBY))
+			continue;
+		*twice = rank == best_rank;
+		best_rank = rank;
+		best = o;
+		*at = o->conn;
 	}
 	return best;
 }
@@ -186,7 +182,7 @@ static void source_fell(struct conn *c, const struct offer *o)
 
 	if (o->role != TAPMIG_ROLE_SOURCE)
 		return;
-	TAILQ_FOREACH(rh, &c->relay->holds, link)
+	LIST_FOREACH(rh, &relay_labels(c->relay, o->label)->holds, alike)
 		if (rh->offered && !rh->chan &&
 		    rh->h.role == TAPMIG_ROLE_STANDBY &&
 		    !strcmp(rh->h.label, o->label))
@@ -199,6 +195,7 @@ void relay_peer_gone(struct conn *c)
 
 	while ((o = TAILQ_FIRST(&c->offers))) {
 		TAILQ_REMOVE(&c->offers, o, link);
+		LIST_REMOVE(o, alike);
 		source_fell(c, o);
 		free(o);
 	}
@@ -255,7 +252,10 @@ void relay_peer_offer(struct conn *c, const struct offer *new)
 			return;
 		}
 		*o = *new;
+		o->conn = c;
 		TAILQ_INSERT_TAIL(&c->offers, o, link);
+		LIST_INSERT_HEAD(&relay_labels(c->relay, o->label)->offers, o,
+				 alike);
 		c->offer_count++;
 	}
 	c->relay->pair_wanted = true;
@@ -271,6 +271,7 @@ void relay_peer_withdraw(struct conn *c, uint32_t handle)
 		return;
 	}
 	TAILQ_REMOVE(&c->offers, o, link);
+	LIST_REMOVE(o, alike);
 	c->offer_count--;
 	/* One may have been refused as there were two. */
 	TAILQ_FOREACH(other, &c->offers, link)

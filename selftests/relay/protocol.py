@@ -1244,6 +1244,41 @@ def no_more_is_offered_than_a_peer_takes():
         peer.close()
 
 
+def cpu_ns(process):
+    with open(f"/proc/{process.pid}/schedstat", encoding="ascii") as f:
+        return int(f.read().split()[0])
+
+
+@case
+def a_change_costs_in_proportion_to_the_holds():
+    """Also of users who are not to keep the relay from others' packets."""
+    costs = []
+    for count in 100, 2000:
+        with Target() as t:
+            t.m.vmm("hostA", dev="tap2").ask("many", count)
+            peer = t.peer()
+            ready(peer, count + 2)
+            # Standby holds of the peer, too.
+            peer.send(*(offer(1000 + n, STANDBY, DEAD, f"many/{n}".encode(),
+                              frozen_ns=1) for n in range(count)))
+            spent = []
+            for n in range(41):
+                state = THAWING if n % 2 else FROZEN
+                peer.send(offer(7, STANDBY, state, b"none", frozen_ns=1),
+                          message("PING", 77 + n))
+                peer.until("PONG", where=lambda v, n=n: v[0] == 77 + n)
+                if n % 4 == 0:
+                    spent.append(cpu_ns(t.relay.process))
+            # In an emulated machine some take longer for other reasons.
+            rounds = [b - a for a, b in zip(spent, spent[1:])]
+            print(f"# {count} holds, ns for 4 changes: {rounds}")
+            costs.append(min(rounds))
+            peer.close()
+    few, many = costs
+    # Squared it would be 400.
+    expect(many < 80 * few, f"{costs}")
+
+
 @case
 def offers_follow_the_holds():
     with Target() as t:
