@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <time.h>
 
 #include "capture.h"
@@ -18,6 +19,8 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max,
 			       unsigned int seed);
 /* The linker puts it in the place of clock_ns(). */
 uint64_t __wrap_clock_ns(clockid_t clock);
+int __wrap_connect(int fd, const struct sockaddr *addr, socklen_t len);
+ssize_t __wrap_recvmsg(int fd, struct msghdr *msg, int flags);
 
 /* What must be true; the fuzzer reports an abort with its input. */
 #define MUST(cond) ((cond) ? (void)0 : abort())

@@ -101,6 +101,7 @@ static struct {
 static bool events_lost;
 
 struct mnl_socket {
+	int fd;
 	bool dump;
 	struct nlmsghdr request;
 	uint8_t cmd;
@@ -235,9 +236,22 @@ static int apply(struct mnl_socket *s, struct khold *k)
 	return 0;
 }
 
+/* No file has such a number. */
+#define NETLINK_FD	100000
+
+static struct mnl_socket *sockets[16];
+
 struct mnl_socket *mnl_socket_open2(int bus, int flags)
 {
-	return calloc(1, sizeof(struct mnl_socket));
+	struct mnl_socket *s = calloc(1, sizeof(struct mnl_socket));
+	unsigned int i = 0;
+
+	MUST(s);
+	while (sockets[i])
+		MUST(++i < ARRAY_SIZE(sockets));
+	s->fd = NETLINK_FD + i;
+	sockets[i] = s;
+	return s;
 }
 
 int mnl_socket_bind(struct mnl_socket *s, unsigned int groups, pid_t pid)
@@ -258,11 +272,12 @@ int mnl_socket_setsockopt(const struct mnl_socket *s, int type, void *buf,
 
 int mnl_socket_get_fd(const struct mnl_socket *s)
 {
-	return -1;
+	return s->fd;
 }
 
 int mnl_socket_close(struct mnl_socket *s)
 {
+	sockets[s->fd - NETLINK_FD] = NULL;
 	free(s);
 	return 0;
 }
@@ -319,10 +334,8 @@ static ssize_t take_event(struct mnl_socket *s, void *buf)
 	return -1;
 }
 
-ssize_t mnl_socket_recvfrom(const struct mnl_socket *from, void *buf,
-			    size_t size)
+static ssize_t receive(struct mnl_socket *s, void *buf, size_t size)
 {
-	struct mnl_socket *s = (struct mnl_socket *)from;
 	struct nlmsghdr *nlh = NULL, *end;
 	struct khold *k;
 	unsigned int i;
@@ -370,6 +383,19 @@ ssize_t mnl_socket_recvfrom(const struct mnl_socket *from, void *buf,
 	len += end->nlmsg_len;
 	MUST(len <= size);
 	return len;
+}
+
+ssize_t __wrap_recvmsg(int fd, struct msghdr *msg, int flags)
+{
+	msg->msg_flags = 0;
+	return receive(sockets[fd - NETLINK_FD], msg->msg_iov->iov_base,
+		       msg->msg_iov->iov_len);
+}
+
+int __wrap_connect(int fd, const struct sockaddr *addr, socklen_t len)
+{
+	MUST(sockets[fd - NETLINK_FD]);
+	return 0;
 }
 
 /* --- the peers ------------------------------------------------------------ */
@@ -609,6 +635,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		.buffer = BUFFER_MIN,
 		.verbose = true,
 		.instance = "this is the test",
+		.label_key = 0x9e3779b97f4a7c15,
 		.own_ns = -1,
 		.listen_fd = -1,
 		.stdio = -1,
