@@ -2,7 +2,7 @@
 /*
  * Preloaded, it makes netlink what it seldom is, as words in ODD say: "restless",
  * holds come or go during each dump; "late=PATH", no event comes while there is
- * this file; "narrow", the room for a message cannot be forced.
+ * this file; "narrow", nobody gets more room for messages.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -42,7 +42,8 @@ static bool is_netlink(int fd)
 
 int setsockopt(int fd, int level, int name, const void *value, socklen_t len)
 {
-	if (level == SOL_SOCKET && name == SO_SNDBUFFORCE && odd("narrow")) {
+	if (level == SOL_SOCKET && odd("narrow") &&
+	    (name == SO_SNDBUFFORCE || name == SO_SNDBUF)) {
 		errno = EPERM;
 		return -1;
 	}
