@@ -76,8 +76,8 @@ static enum relay_end release(struct relay *r, struct relay_hold *rh,
 }
 
 /*
- * END was sent, and ENDED will not come. If END was lost with the connection, it
- * has to be sent once more over the next one.
+ * END was sent, and ENDED will not come. If END was lost with the connection,
+ * it has to be sent once more over the next one.
  */
 static void unanswered(struct channel *ch)
 {

@@ -290,7 +290,7 @@ static uint64_t done_with(const struct packet *p)
 	return p->seq;
 }
 
-/* The kernel waits for the rest of a packet: a session that begins forgets it. */
+/* The kernel waits for the rest of a packet, until a session begins. */
 static int forget_chunks(struct packet_batch *b, struct nl *nl)
 {
 	struct nlmsghdr *nlh = nl_request(nl, TAPMIG_CMD_IMPORT_BEGIN);

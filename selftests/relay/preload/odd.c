@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Preloaded, it makes netlink what it seldom is, as words in ODD say: "restless",
- * holds come or go during each dump; "late=PATH", no event comes while there is
- * this file; "narrow", nobody gets more room for messages.
+ * Preloaded, it makes netlink what it seldom is, as words in ODD say:
+ * "restless", holds come or go during each dump; "late=PATH", no event comes
+ * while there is this file; "narrow", nobody gets more room for messages.
  */
 #include <errno.h>
 #include <fcntl.h>
