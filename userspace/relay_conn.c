@@ -482,7 +482,7 @@ void conn_readable(struct conn *c)
 		} else {
 			buf = capture_space(&c->in, &room);
 			if (!buf) {
-				conn_close(c, "out of memory");
+				conn_blame(c, "out of memory");
 				break;
 			}
 			n = c->tls ? tls_read(c->tls, buf, room) :

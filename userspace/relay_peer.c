@@ -248,7 +248,7 @@ void relay_peer_offer(struct conn *c, const struct offer *new)
 		}
 		o = malloc(sizeof(*o));
 		if (!o) {
-			conn_close(c, "out of memory");
+			conn_blame(c, "out of memory");
 			return;
 		}
 		*o = *new;
@@ -343,7 +343,7 @@ static struct channel *channel_new(struct conn *c, bool ours,
 		}
 	}
 	if (!ch) {
-		conn_close(c, "out of memory");
+		conn_blame(c, "out of memory");
 		return NULL;
 	}
 	ch->conn = c;

@@ -203,6 +203,7 @@ static void begin(struct channel *ch)
 	if (!ch->samples)
 		ch->samples = calloc(RELAY_SAMPLES, sizeof(*ch->samples));
 	if (!ch->samples) {
+		err("%s: out of memory", relay_hold_name(rh));
 		fail(ch, "out of memory");
 		return;
 	}

@@ -324,7 +324,7 @@ void standby_packet(struct conn *c, const struct packet *p)
 	if (ch->hold->gone)
 		return;
 	if (take_batch(c, ch)) {
-		conn_close(c, "out of memory");
+		conn_blame(c, "out of memory");
 		return;
 	}
 	ours.time_ns += ch->time_shift;

@@ -422,6 +422,57 @@ def calls_are_interrupted_and_fall_short_in_pipes():
         after_hiccups(m, "the same with pipes", 1)
 
 
+# --- memory that is not to be had ----------------------------------------------------
+
+def without_memory(m, side, n):
+    """The relay of one side does not get what it asks for as the n-th.
+
+    Says if it has asked as often. Then it ends, or goes on by itself.
+    """
+    wrap = ("env", f"LD_PRELOAD={os.path.join(HERE, 'scarce.so')}",
+            f"SCARCE={n}")
+    address = f"unix:{m.path('socket')}"
+    rb = m.relay("hostB", "--listen", address,
+                 wrap=wrap if side == "destination" else ())
+    ra = m.relay("hostA", "--connect", address, "--linger", "500",
+                 wrap=wrap if side == "source" else ())
+    scarce = ra if side == "source" else rb
+    m.sender.ask("go")
+    m.sender.frames(20)
+    m.sender.ask("pause")
+    wait_for(lambda: not scarce.alive() or
+             m.b.info()["imported"] >= m.a.info()["captured"],
+             "the end of a relay, or of what it has to move")
+    said = scarce.said()
+    failed = "scarce:" in said
+    expect(failed or scarce.alive(), f"it has ended: {said}")
+    expect(scarce.alive() or scarce.process.returncode == 1,
+           f"{scarce.process.returncode}: {said}")
+    expect(not failed or "out of memory" in said, said)
+    for r in (ra, rb):
+        r.end()
+    return failed
+
+
+@long_case
+def memory_runs_out_once():
+    with Move() as m:
+        m.source_up()
+        m.standby_up(wait_import_ms=60000)
+        m.stop()
+        for side in ("source", "destination"):
+            n = 1
+            while without_memory(m, side, n):
+                n += 1
+            print(f"# {side}: {n - 1} requests")
+        m.sender.ask("go")
+        m.connect()
+        m.start()
+        m.in_step()
+        m.sender.frames(100)
+        checked(m, "no memory, once for each request", done=False)
+
+
 # --- hosts ---------------------------------------------------------------------------
 
 @case

@@ -18,7 +18,7 @@ build=$1 dir=$2
 rm -rf -- "$dir"
 mkdir -p "$dir/bin"
 cp "$build/userspace/tapmig" "$dir/bin/"
-cp "$build/relay/rig" "$build"/relay/{hiccup,odd}.so \
+cp "$build/relay/rig" "$build"/relay/{hiccup,odd,scarce}.so \
 	"$here"/*.py "$here"/in-vm.sh "$dir/"
 "$here/../vm/pair.sh" --files "$dir"
 "$here/pki.sh" "$dir/pki"
