@@ -1229,11 +1229,6 @@ TEST(late_imports_leave_the_last_entry_to_the_device)
 	struct tapmig_create c = CREATE(.role = TAPMIG_ROLE_STANDBY,
 					.dedup = TAPMIG_DEDUP_OFF,
 					.max_packets = 100);
-	struct tapmig_set s = {
-		.mask = TAPMIG_SET_WAIT_IMPORT_MS | TAPMIG_SET_FLAGS,
-		.flags = TAPMIG_HOLD_FLAGS_PEER,
-		.flags_mask = TAPMIG_HOLD_FLAGS_PEER,
-	};
 	int hold, tx, ret = 0;
 	struct tally t = {};
 	__u64 imported = 0;
@@ -1247,7 +1242,7 @@ TEST(late_imports_leave_the_last_entry_to_the_device)
 	ASSERT_TRUE(nic_wait(&n, &t, 1500));
 	nl_open(&nl);
 	hold = hold_new(&n, &c);
-	ASSERT_EQ(0, hold_set(hold, &s));
+	ASSERT_EQ(0, hold_stay_live(hold));
 	ASSERT_EQ(0, hold_freeze(hold));
 	ASSERT_EQ(0, nl_begin(&nl, c.id, 0));
 	ASSERT_EQ(0, hold_thaw_wait(hold));

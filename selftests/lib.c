@@ -1094,6 +1094,17 @@ int hold_renew(int hold, __u32 ms)
 	return hold_set(hold, &s);
 }
 
+int hold_stay_live(int hold)
+{
+	struct tapmig_set s = {
+		.mask = TAPMIG_SET_WAIT_IMPORT_MS | TAPMIG_SET_FLAGS,
+		.flags = TAPMIG_HOLD_FLAGS_PEER,
+		.flags_mask = TAPMIG_HOLD_FLAGS_PEER,
+	};
+
+	return hold_set(hold, &s);
+}
+
 struct tapmig_info info_of(int hold)
 {
 	struct tapmig_info info;

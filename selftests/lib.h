@@ -246,6 +246,8 @@ int hold_info(int hold, struct tapmig_info *info);
 int hold_set(int hold, struct tapmig_set *set);
 int hold_set_flags(int hold, __u32 flags, __u32 mask);
 int hold_renew(int hold, __u32 ms);
+/* A thaw does not wait for the peer, and the hold stays LIVE for it. */
+int hold_stay_live(int hold);
 struct tapmig_info info_of(int hold);
 /* A hold on all queues of a device; none asked for, its deadline is late. */
 int hold_new(struct nic *n, struct tapmig_create *c);

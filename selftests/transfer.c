@@ -550,11 +550,6 @@ TEST_F(pair, a_late_import_that_is_over_does_not_end_the_next_live)
 	struct tapmig_create c = CREATE(.role = TAPMIG_ROLE_STANDBY,
 					.dedup = TAPMIG_DEDUP_OFF,
 					.max_packets = 100);
-	struct tapmig_set s = {
-		.mask = TAPMIG_SET_WAIT_IMPORT_MS | TAPMIG_SET_FLAGS,
-		.flags = TAPMIG_HOLD_FLAGS_PEER,
-		.flags_mask = TAPMIG_HOLD_FLAGS_PEER,
-	};
 	int k, judged = 0;
 	struct tally t = {};
 	struct pkts p;
@@ -564,7 +559,7 @@ TEST_F(pair, a_late_import_that_is_over_does_not_end_the_next_live)
 	link_txqlen(self->dst.name, 100);
 	self->dst_hold = hold_new(&self->dst, &c);
 	self->dst_id = info_of(self->dst_hold).id;
-	ASSERT_EQ(0, hold_set(self->dst_hold, &s));
+	ASSERT_EQ(0, hold_stay_live(self->dst_hold));
 	capture_some(_metadata, self, 0, 1);
 	EXPORT(&p, 0);
 	for (k = 0; k < 20 && judged < 3; k++) {

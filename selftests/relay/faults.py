@@ -475,6 +475,18 @@ def memory_runs_out_once():
 
 # --- hosts ---------------------------------------------------------------------------
 
+def migrates_after_all(m):
+    """The second try of it goes through."""
+    m.paired()
+    m.stop()
+    m.sender.frames(STOPPED)
+    m.start()
+    m.in_step()
+    m.sender.frames(100)
+    m.ra.wait_done(2)
+    m.rb.wait_done(2)
+
+
 @case
 def source_cancels_after_half_was_sent():
     with Move() as m:
@@ -500,15 +512,7 @@ def source_cancels_after_half_was_sent():
         m.sender.frames(200)
         a = m.ra.wait_done()[-1]
         expect(a["result"] == "cancelled", f"{a}")
-        # A second try goes through.
-        m.paired()
-        m.stop()
-        m.sender.frames(STOPPED)
-        m.start()
-        m.in_step()
-        m.sender.frames(100)
-        m.ra.wait_done(2)
-        m.rb.wait_done(2)
+        migrates_after_all(m)
         counts = checked(m, "source cancels after half, then migrates")
         expect(counts["sent"] > 2 * STOPPED, f"{counts}")
 
@@ -535,14 +539,7 @@ def source_cancels_while_the_connection_is_down():
             m.b.wait("state", "=", "frozen")
             a = m.ra.wait_done()[-1]
             expect(a["result"] == "cancelled", f"{a}")
-            m.paired()
-            m.stop()
-            m.sender.frames(STOPPED)
-            m.start()
-            m.in_step()
-            m.sender.frames(100)
-            m.ra.wait_done(2)
-            m.rb.wait_done(2)
+            migrates_after_all(m)
             checked(m, "source cancels while the connection is down" +
                     (", the standby's relay is killed" if anew else ""))
 

@@ -622,15 +622,7 @@ def thawed_source_ends_with_reason_2():
         t.a.ask("run")
         expect(peer.until("END") == (channel, 2), "END")
         peer.send(message("ENDED", channel, *[0] * 9))
-        t.a.ask("wait-got", t.held)
-        # The channel stays: the next freeze begins a new transfer.
-        t.a.ask("stop")
-        t.a.ask("freeze")
-        t.m.sender.frames(3)
-        t.m.sender.ask("pause")
-        expect(peer.until("BEGIN")[0] == channel, "BEGIN")
-        number = peer.until("PACKET")[1]
-        expect(number >= FIRST + t.held, f"{number}")
+        freezes_again(t, peer, channel)
         peer.close()
 
 
