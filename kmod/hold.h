@@ -168,6 +168,8 @@ static inline void tapmig_list_splice(struct tapmig_list *to,
  * @frozen: guarded by the ring's consumer lock
  * @seen_array: array of the ring at the last drain; consumer lock
  * @seen_head: consumer_head of the ring at the last drain; consumer lock
+ * @missed: how often the hook did not get the consumer lock
+ * @seen_missed: @missed as of the last drain; consumer lock
  * @given_left: packets that vhost-net gave back, and that are still in the
  *	ring as there was no memory; consumer lock
  * @given_low: number of the first of them
@@ -193,6 +195,8 @@ struct tapmig_queue {
 	bool frozen;
 	void **seen_array;
 	int seen_head;
+	atomic_t missed;
+	u32 seen_missed;
 	int given_left;
 	u64 given_low;
 	void **grown;

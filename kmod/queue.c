@@ -91,7 +91,15 @@ static int tapmig_ring_given_back(const struct tapmig_queue *q)
 	last = (seen ?: r->size) - 1;
 	if (last >= r->consumer_tail && last < r->consumer_head)
 		return 0;
-	return READ_ONCE(r->queue[last]) ? n : 0;
+	if (!smp_load_acquire(&r->queue[last]))
+		return 0;
+	/*
+	 * Unless they all came while the reader had the lock. There is no room
+	 * for so many in a ring with a batch that was given back.
+	 */
+	if ((u32)atomic_read(&q->missed) - q->seen_missed > r->size - n)
+		return 0;
+	return n;
 }
 
 /*
@@ -107,6 +115,7 @@ static bool __tapmig_queue_drain(struct tapmig_queue *q)
 	struct tapmig_pkt *p;
 	bool all = true;
 	int given, n = 0;
+	u32 missed;
 	u64 low;
 	void *ptr;
 
@@ -124,7 +133,12 @@ static bool __tapmig_queue_drain(struct tapmig_queue *q)
 	} else {
 		given = q->given_left;
 	}
-	while ((ptr = __ptr_ring_peek(r))) {
+	for (;;) {
+		/* These have come before we look, and are taken. */
+		missed = atomic_read_acquire(&q->missed);
+		ptr = __ptr_ring_peek(r);
+		if (!ptr)
+			break;
 		if (unlikely(ptr == h->probe)) {
 			__ptr_ring_discard_one(r);
 			h->probe_queue = q;
@@ -155,6 +169,7 @@ static bool __tapmig_queue_drain(struct tapmig_queue *q)
 	}
 	q->seen_array = r->queue;
 	q->seen_head = r->consumer_head;
+	q->seen_missed = missed;
 	q->given_left = all ? 0 : max(given, 0);
 	q->given_low = low;
 	spin_unlock_irqrestore(&h->pkt_lock, flags);
@@ -203,6 +218,8 @@ static int tapmig_queue_hook(wait_queue_entry_t *entry, unsigned int mode,
 			spin_unlock(&r->consumer_lock);
 			return 0;
 		}
+	} else {
+		atomic_fetch_inc_release(&q->missed);
 	}
 	/* The reference is for the work item, if it was not pending. */
 	refcount_inc(&q->hold->ref);
@@ -772,6 +789,7 @@ void tapmig_queue_before_resize(struct tapmig_queue *q)
 		tapmig_hold_charge_all(q->hold, q->out.count, q->out.bytes);
 		q->seen_array = r->queue;
 		q->seen_head = r->consumer_head;
+		q->seen_missed = atomic_read(&q->missed);
 		q->given_left = 0;
 		WRITE_ONCE(q->frozen, true);
 	}
