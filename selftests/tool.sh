@@ -526,6 +526,32 @@ thaw_of_a_hold_that_dies_meanwhile_fails() {
 	expect_rc 0
 }
 
+test_case thaw_waits_for_the_others_when_one_dies
+thaw_waits_for_the_others_when_one_dies() {
+	local pid
+
+	tap a tt0 && tap b tt1
+	freeze dev tt0 role standby label dying/0
+	freeze dev tt1 role standby label dying/1
+	tool set label 'dying/*' peer on wait-import-ms 600000
+	expect_rc 0
+	ask a send 3
+	ask b send 3
+	"$TAPMIG" thaw label 'dying/*' wait >"$out" 2>"$errors" &
+	pid=$!
+	thaws() { [[ $("$TAPMIG" -j show | json "[h['state'] for h in d]") == \
+		"['thawing', 'thawing']" ]]; }
+	wait_for thaws || return 1
+	ip link del tt0
+	ip link del tt1
+	rc=0
+	wait "$pid" || rc=$?
+	expect_rc 1 || return 1
+	[[ $(grep -c "is dead" "$errors") == 2 ]] || fail "$(cat "$errors")"
+	tool discard label 'dying/*'
+	expect_rc 0
+}
+
 test_case thaw_of_an_id_that_is_not_frozen_is_refused
 thaw_of_an_id_that_is_not_frozen_is_refused() {
 	tap a tt0

@@ -593,10 +593,10 @@ int hold_simple_cmd(uint8_t cmd, const char *name, struct args *a,
 	for (i = 0; wait && i < n; i++) {
 		if (!holds[i].id)
 			continue;
-		if (wait_thawed(&nl, &events, holds[i].id)) {
-			ret = -EINVAL;
+		one = wait_thawed(&nl, &events, holds[i].id);
+		ret = hold_worse(ret, one);
+		if (one == -EINTR)
 			break;
-		}
 	}
 	free(holds);
 out:
