@@ -76,7 +76,7 @@ static void post_doit(const struct genl_ops *ops, struct sk_buff *skb,
  */
 static long *started(struct netlink_callback *cb)
 {
-	return &cb->args[ARRAY_SIZE(cb->args) - 1];
+	return (long *)(cb->ctx + sizeof(cb->ctx) - sizeof(long));
 }
 
 /**
