@@ -1057,7 +1057,8 @@ int tapmig_hold_refuse(struct tapmig_hold *h, struct netlink_ext_ack *extack)
  * tapmig_hold_ring_limit - how far each ring of a hold may be enlarged
  * @h: the hold, which has queues
  *
- * What is in the rings is not charged: no more than would be held.
+ * What is in the rings is not charged. These limits are what bounds it, in
+ * packets.
  *
  * Return: the number of entries.
  */

@@ -9,6 +9,7 @@
  * that no reader learns of it.
  */
 #include <linux/capability.h>
+#include <linux/delay.h>
 #include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/hashtable.h>
@@ -36,6 +37,9 @@
 
 /* vhost-net takes, and gives back, so many packets at most. */
 #define TAPMIG_VHOST_BATCH	64
+
+/* No more than so many are moved to another array under ring locks. */
+#define TAPMIG_MOVED_PACKETS	16384
 
 /* After so many packets that are taken, interrupts get their turn. */
 #define TAPMIG_DRAIN_BATCH	256
@@ -335,25 +339,42 @@ static void **tapmig_ring_move(struct ptr_ring *r, void **array, int size)
 }
 
 /*
- * Give @r its size back if its backlog was read. Returns false if that has to
- * wait; @grown is NULL if the ring no longer has our array.
+ * Entries for a ring of @size in which are @n packets, if its device wants
+ * @want: so many, or less than half of @size, with as much room for senders.
+ */
+static int tapmig_ring_shrunk(int size, int n, int want)
+{
+	if (n <= want / 2)
+		return want;
+	if (n <= TAPMIG_MOVED_PACKETS && n < size / 2 - want)
+		return n + want;
+	return size;
+}
+
+/*
+ * Give @r its size back if its backlog was read, or come near to that: it may
+ * be long until a reader is so far ahead. Returns false if something is left
+ * to do; @grown is NULL if the ring no longer has our array.
  */
 static bool tapmig_ring_restore(struct ptr_ring *r, void ***grown, int want)
 {
 	void **array, **old;
-	bool now;
+	int size = 0;
 
 	spin_lock_bh(&r->consumer_lock);
 	spin_lock(&r->producer_lock);
 	if (r->queue != *grown)
 		*grown = NULL;
-	now = *grown && tapmig_ring_count(r) <= want / 2;
+	else
+		size = tapmig_ring_shrunk(r->size, tapmig_ring_count(r), want);
+	if (size == r->size)
+		size = 0;
 	spin_unlock(&r->producer_lock);
 	spin_unlock_bh(&r->consumer_lock);
-	if (!now)
+	if (!size)
 		return !*grown;
 
-	array = tapmig_array_alloc(want, __GFP_NOWARN);
+	array = tapmig_array_alloc(size, __GFP_NOWARN);
 	if (!array)
 		return false;
 
@@ -362,9 +383,9 @@ static bool tapmig_ring_restore(struct ptr_ring *r, void ***grown, int want)
 	old = array;
 	if (r->queue != *grown) {
 		*grown = NULL;
-	} else if (tapmig_ring_count(r) <= want / 2) {
-		old = tapmig_ring_move(r, array, want);
-		*grown = NULL;
+	} else if (tapmig_ring_count(r) <= size - (want + 1) / 2) {
+		old = tapmig_ring_move(r, array, size);
+		*grown = size > want ? array : NULL;
 	}
 	spin_unlock(&r->producer_lock);
 	spin_unlock_bh(&r->consumer_lock);
@@ -885,16 +906,20 @@ static void tapmig_array_add_front(struct tapmig_array *a,
 				   struct tapmig_list *l,
 				   struct tapmig_handover *ho)
 {
-	int n = a->n, added;
-	void *entry;
+	int n = a->n, room = l->count;
+	void **e = a->entries;
 
+	if (!room)
+		return;
+	memmove(e + room, e, n * sizeof(*e));
+	a->n = 0;
 	tapmig_array_add(a, l, ho);
-	for (added = 0; n + added < a->n; added++) {
-		entry = a->entries[n + added];
-		memmove(a->entries + added + 1, a->entries + added,
-			n * sizeof(void *));
-		a->entries[added] = entry;
+	/* Not all of them are delivered. */
+	if (a->n < room) {
+		memmove(e + a->n, e + room, n * sizeof(*e));
+		memset(e + a->n + n, 0, (room - a->n) * sizeof(*e));
 	}
+	a->n += n;
 }
 
 /**
@@ -916,7 +941,7 @@ void tapmig_queue_handover(struct tapmig_queue *q, struct tapmig_handover *ho)
 	struct tapmig_array a = {};
 	struct tapmig_pkt *p;
 	int want, tries = 0;
-	bool done = false;
+	bool all, done = false;
 	u64 fresh, size;
 	void **old;
 	s64 locked;
@@ -931,8 +956,9 @@ void tapmig_queue_handover(struct tapmig_queue *q, struct tapmig_handover *ho)
 		do {
 			tapmig_queue_drain(q);
 			tapmig_queue_take_fresh(q, &q->out);
+			tries = min(tries + 1, TAPMIG_LOCKED_TRIES);
 			size = a.n + q->out.count + q->front.count +
-			       2 * TAPMIG_LOCKED_PACKETS * ++tries;
+			       2 * TAPMIG_LOCKED_PACKETS * tries;
 			if (size > want / 2)
 				size += want;
 			else
@@ -959,7 +985,8 @@ void tapmig_queue_handover(struct tapmig_queue *q, struct tapmig_handover *ho)
 		spin_lock_bh(&r->consumer_lock);
 		spin_lock(&r->producer_lock);
 		locked = ktime_get_ns();
-		done = __tapmig_queue_drain(q);
+		all = __tapmig_queue_drain(q);
+		done = all;
 		/* Other queues may add to it; about how many is enough. */
 		fresh = data_race(h->fresh.count);
 		if (fresh > 2 * TAPMIG_LOCKED_PACKETS &&
@@ -980,6 +1007,9 @@ void tapmig_queue_handover(struct tapmig_queue *q, struct tapmig_handover *ho)
 		spin_unlock(&r->producer_lock);
 		spin_unlock_bh(&r->consumer_lock);
 		ho->locked_ns = max(ho->locked_ns, locked);
+		/* There is no memory, and nobody gives any back here. */
+		if (!all)
+			fsleep(USEC_PER_MSEC);
 	}
 
 	kvfree(old);

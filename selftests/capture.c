@@ -324,6 +324,65 @@ TEST_F(amount, the_ring_is_as_before_when_the_backlog_was_read)
 	})));
 }
 
+/* Read so many frames, in order. */
+static bool read_so_many(struct nic *n, struct tally *t, int count)
+{
+	static struct rx rx;
+
+	while (count && nic_read(n, 0, &rx) > 0) {
+		if (!rx.ours)
+			continue;
+		tally_add(t, rx.flow, rx.seq);
+		count--;
+	}
+	return !count;
+}
+
+static long tx_dropped(const char *name)
+{
+	char path[128], text[32] = "";
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/sys/class/net/%s/statistics/tx_dropped",
+		 name);
+	f = fopen(path, "re");
+	if (!f || !fgets(text, sizeof(text), f))
+		die("cannot read %s", path);
+	fclose(f);
+	return atol(text);
+}
+
+/* A reader that never catches up has not got a large ring for ever. */
+TEST_F(amount, the_ring_becomes_smaller_before_all_is_read)
+{
+	int hold = hold_new(&self->n, NULL);
+	struct tally t = {};
+	long dropped, room;
+	__u64 seq = 10000;
+
+	link_txqlen(self->n.name, 400);
+	ASSERT_EQ(0, hold_freeze(hold));
+	tx_flow(&self->n, self->tx, 0, 0, 10000);
+	ASSERT_TRUE(hold_wait_captured(hold, 10000));
+	ASSERT_EQ(0, hold_thaw_wait(hold));
+	ASSERT_TRUE(read_so_many(&self->n, &t, 9000));
+	ASSERT_TRUE(busywait(({
+		/* 1000 are in the ring: as many entries are left for others. */
+		dropped = tx_dropped(self->n.name);
+		tx_flow(&self->n, self->tx, 0, seq, 2000);
+		room = 2000 - (tx_dropped(self->n.name) - dropped);
+		seq += 2000;
+		ASSERT_TRUE(read_so_many(&self->n, &t, room));
+		room <= 400;
+	})));
+	EXPECT_LE(398, room);
+	EXPECT_EQ(0, t.repeats);
+	EXPECT_EQ(0, t.strange);
+	/* And has its own size when it was read. */
+	EXPECT_TRUE(read_so_many(&self->n, &t, 1000));
+	EXPECT_EQ(0, nic_drain(&self->n, &t));
+}
+
 TEST_F(amount, overflow_by_packets_drops_the_newest_and_counts)
 {
 	struct tapmig_create c = CREATE(.max_packets = 100);
