@@ -329,6 +329,31 @@ emulator_adds_the_property()
 	[ "$said" = 'qemu-migration-hold: /nowhere: No such file or directory' ]
 }
 
+# libvirt's hook freezes nothing that nobody is there to thaw.
+hook_needs_its_programs()
+{
+	local dir=$work/hook said
+	local monitor="unix:$dir/run/tapmig-qmp/vm1.qmp,server=on,wait=off"
+
+	mkdir -p "$dir"/{bin,run}
+	sed "s,=/run/,=$dir/run/," docs/examples/libvirt-hook-qemu >"$dir/hook"
+	printf '%s\n' '#!/bin/sh' "echo id 7; echo \"\$@\" >>$dir/said" \
+		>"$dir/bin/tapmig"
+	printf '%s\n' '#!/bin/sh' "echo ' dev=\"tap0\"'" >"$dir/bin/xmllint"
+	chmod 755 "$dir"/bin/*
+	bash "$dir/hook" vm1 migrate begin - <<<"$monitor" >/dev/null
+	said=$(PATH=$dir/bin:/usr/bin:/bin bash "$dir/hook" vm1 start begin - \
+		<<<"$monitor" 2>&1) && return 1
+	echo "$said"
+	[ "$said" = 'tapmig-qmp is not installed: vm1 cannot come' ]
+	[ ! -e "$dir/said" ]
+	cp "$dir/bin/xmllint" "$dir/bin/tapmig-qmp"
+	PATH=$dir/bin:/usr/bin:/bin bash "$dir/hook" vm1 start begin - \
+		<<<"$monitor"
+	cat "$dir/said"
+	grep -qx 'freeze dev tap0 label vm1/net0 role standby .*' "$dir/said"
+}
+
 # Builds and tests leave nothing beside build/.
 tree_is_clean()
 {
@@ -361,6 +386,7 @@ ktap_check user_programs_are_silent user_programs_are_silent
 ktap_check installs_and_uninstalls installs_and_uninstalls
 ktap_check systemd_units systemd_units
 ktap_check emulator_adds_the_property emulator_adds_the_property
+ktap_check hook_needs_its_programs hook_needs_its_programs
 ktap_check shellcheck shell_scripts
 ktap_check man_pages man_pages
 ktap_check spdx spdx
