@@ -162,7 +162,8 @@ bench-migration: deps-debug deps-migration deps-bench kmod-6.1 migration-rig ## 
 
 ##@ Housekeeping
 
-deps: deps-build deps-test ## install missing packages (apt)
+deps: ## install missing packages (apt); DEPS=no: other targets do not
+	@DEPS= $(VM)/deps.sh build test
 deps-build deps-test deps-debug deps-migration deps-bench deps-fuzz deps-lint:
 	@$(VM)/deps.sh $(@:deps-%=%)
 

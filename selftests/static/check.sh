@@ -263,6 +263,22 @@ user_programs_are_silent()
 	! grep -i warning <<<"$out"
 }
 
+# Who builds on another distribution is told what is needed, and no more; who
+# packages is left alone.
+foreign_host_builds()
+{
+	local bin=$work/foreign said
+
+	mkdir "$bin"
+	ln -s "$(command -v bash)" "$(command -v dirname)" "$bin"
+	said=$(PATH=$bin selftests/vm/deps.sh build 2>&1)
+	echo "$said"
+	[[ $said = *Needed:*libmnl* && $said != *$'\n'* ]]
+	PATH=$bin selftests/vm/deps.sh build test && return 1
+	said=$(DEPS=no PATH=$bin selftests/vm/deps.sh build test 2>&1)
+	[ -z "$said" ]
+}
+
 # What install puts somewhere, uninstall takes away.
 installs_and_uninstalls()
 {
@@ -383,6 +399,7 @@ ktap_check generated_is_current generated_is_current
 ktap_check syzkaller_is_current syzkaller_is_current
 ktap_check uapi_headers_compile_alone uapi_headers_compile_alone
 ktap_check user_programs_are_silent user_programs_are_silent
+ktap_check foreign_host_builds foreign_host_builds
 ktap_check installs_and_uninstalls installs_and_uninstalls
 ktap_check systemd_units systemd_units
 ktap_check emulator_adds_the_property emulator_adds_the_property
