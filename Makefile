@@ -18,12 +18,15 @@ VM := selftests/vm
 KDIR ?= /lib/modules/$(shell uname -r)/build
 
 prefix ?= /usr/local
-bindir ?= $(prefix)/sbin
+sbindir ?= $(prefix)/sbin
 includedir ?= $(prefix)/include
 mandir ?= $(prefix)/share/man
 bashcompdir ?= $(prefix)/share/bash-completion/completions
 docdir ?= $(prefix)/share/doc/tapmig
-libdir ?= $(prefix)/lib
+unitdir ?= $(prefix)/lib/systemd/system
+udevrulesdir ?= $(prefix)/lib/udev/rules.d
+modulesloaddir ?= $(prefix)/lib/modules-load.d
+sysusersdir ?= $(prefix)/lib/sysusers.d
 INSTALL ?= install
 
 SERIES := 6.1 6.12 7.2 7.3
@@ -78,12 +81,12 @@ migration-rig: tool ## the guest that migrates in the tests, and its client
 ynl-regen: deps-test ## generated netlink code from uapi/netlink/tapmig.yaml
 	@selftests/static/ynl-regen.sh
 
-##@ Installing (DESTDIR, prefix)
+##@ Installing (DESTDIR, prefix, and the directories set in the Makefile)
 
 # Where the parts of the tool go, for its own Makefile.
-tool_dirs = prefix="$(prefix)" sbindir="$(bindir)" mandir="$(mandir)" \
-	bashcompdir="$(bashcompdir)" docdir="$(docdir)" \
-	unitdir="$(libdir)/systemd/system" DESTDIR="$(DESTDIR)"
+tool_dirs = prefix="$(prefix)" sbindir="$(sbindir)" mandir="$(mandir)" \
+	bashcompdir="$(bashcompdir)" docdir="$(docdir)" unitdir="$(unitdir)" \
+	DESTDIR="$(DESTDIR)"
 
 install: tool ## tool, man page, units, headers, udev rule and the like
 	@$(MAKE) -C userspace OUT="$(BUILD)/userspace" VERSION="$(VERSION)" \
@@ -92,20 +95,20 @@ install: tool ## tool, man page, units, headers, udev rule and the like
 	$(INSTALL) -m 644 uapi/linux/tapmig.h uapi/linux/tapmig_netlink.h \
 		"$(DESTDIR)$(includedir)/linux/"
 	$(INSTALL) -D -m 644 kmod/dist/70-tapmig.rules \
-		"$(DESTDIR)$(libdir)/udev/rules.d/70-tapmig.rules"
+		"$(DESTDIR)$(udevrulesdir)/70-tapmig.rules"
 	$(INSTALL) -D -m 644 kmod/dist/modules-load.conf \
-		"$(DESTDIR)$(libdir)/modules-load.d/tapmig.conf"
+		"$(DESTDIR)$(modulesloaddir)/tapmig.conf"
 	$(INSTALL) -D -m 644 kmod/dist/sysusers.conf \
-		"$(DESTDIR)$(libdir)/sysusers.d/tapmig.conf"
+		"$(DESTDIR)$(sysusersdir)/tapmig.conf"
 
 uninstall: ## remove what install has put there
 	@$(MAKE) -C userspace OUT="$(BUILD)/userspace" VERSION="$(VERSION)" \
 		$(tool_dirs) uninstall
 	rm -f "$(DESTDIR)$(includedir)/linux/tapmig.h" \
 		"$(DESTDIR)$(includedir)/linux/tapmig_netlink.h" \
-		"$(DESTDIR)$(libdir)/udev/rules.d/70-tapmig.rules" \
-		"$(DESTDIR)$(libdir)/modules-load.d/tapmig.conf" \
-		"$(DESTDIR)$(libdir)/sysusers.d/tapmig.conf"
+		"$(DESTDIR)$(udevrulesdir)/70-tapmig.rules" \
+		"$(DESTDIR)$(modulesloaddir)/tapmig.conf" \
+		"$(DESTDIR)$(sysusersdir)/tapmig.conf"
 
 modules_install: module ## the module for the running kernel (see also dkms.conf)
 	$(MAKE) -C "$(KDIR)" M="$(BUILD)/module/kmod" modules_install

@@ -279,10 +279,15 @@ foreign_host_builds()
 	[ -z "$said" ]
 }
 
-# What install puts somewhere, uninstall takes away.
+# What install puts somewhere, uninstall takes away, also where a distribution
+# wants it.
 installs_and_uninstalls()
 {
 	local f list
+	local elsewhere=(sbindir=/usr/bin unitdir=/etc/systemd/system
+			 udevrulesdir=/etc/udev/rules.d libdir=/usr/lib64
+			 modulesloaddir=/etc/modules-load.d
+			 sysusersdir=/etc/sysusers.d)
 
 	make -s --no-print-directory install DESTDIR="$work/root" prefix=/usr \
 		BUILD="$work/out"
@@ -300,6 +305,24 @@ installs_and_uninstalls()
 	done
 	make -s --no-print-directory uninstall DESTDIR="$work/root" \
 		prefix=/usr BUILD="$work/out"
+	[ -z "$(find "$work/root" -type f)" ]
+	[ ! -e "$work/root/usr/share/doc/tapmig" ]
+	[ -d "$work/root/usr/share/doc" ]
+
+	make -s --no-print-directory install DESTDIR="$work/root" prefix=/usr \
+		BUILD="$work/out" "${elsewhere[@]}"
+	list=$(cd "$work/root" && find . -type f | sort)
+	echo "$list"
+	for f in usr/bin/tapmig etc/systemd/system/tapmig-relay@.service \
+		 etc/udev/rules.d/70-tapmig.rules etc/modules-load.d/tapmig.conf \
+		 etc/sysusers.d/tapmig.conf; do
+		grep -qx "./$f" <<<"$list"
+	done
+	grep -q '^ExecStart=/usr/bin/tapmig ' \
+		"$work/root/etc/systemd/system/tapmig-relay@.service"
+	! grep -E '^\./usr/(sbin|lib|lib64)/' <<<"$list" || return 1
+	make -s --no-print-directory uninstall DESTDIR="$work/root" \
+		prefix=/usr BUILD="$work/out" "${elsewhere[@]}"
 	[ -z "$(find "$work/root" -type f)" ]
 }
 
