@@ -225,6 +225,22 @@ uapi_headers_compile_alone()
 	done
 }
 
+# As qemu-patches/README.md says it.
+qemu_has_our_headers()
+{
+	local h
+
+	mkdir "$work/qemu"
+	(cd "$work/qemu" && git apply --include='net/tapmig*.h' \
+		"$TOP_DIR"/qemu-patches/0001-*.patch)
+	for h in tapmig.h tapmig_netlink.h; do
+		expand "uapi/linux/$h" |
+			sed -e '1s,.*,/* SPDX-License-Identifier: GPL-2.0-or-later */,' \
+			    -e 's,#include <linux/tapmig_netlink.h>,#include "tapmig_netlink.h",' |
+			diff - "$work/qemu/net/$h"
+	done
+}
+
 man_pages()
 {
 	local f out
@@ -421,6 +437,7 @@ ktap_check kernel_doc kernel_doc
 ktap_check generated_is_current generated_is_current
 ktap_check syzkaller_is_current syzkaller_is_current
 ktap_check uapi_headers_compile_alone uapi_headers_compile_alone
+ktap_check qemu_has_our_headers qemu_has_our_headers
 ktap_check user_programs_are_silent user_programs_are_silent
 ktap_check foreign_host_builds foreign_host_builds
 ktap_check installs_and_uninstalls installs_and_uninstalls

@@ -11,12 +11,13 @@
  * Every structure begins with its size in bytes, set by the caller. A larger
  * structure than the kernel knows is taken if all that the kernel does not
  * know is zero, else refused with E2BIG; a smaller one than version 1 is
- * refused with EINVAL. Reserved members must be zero, unknown flags are
- * refused with EINVAL.
+ * refused with EINVAL. TAPMIG_INFO takes nothing, so there the rest may be
+ * anything, and stays as it is. Reserved members must be zero, unknown flags
+ * are refused with EINVAL.
  *
- * Errors common to all: EFAULT, EINVAL (as above), E2BIG (as above, and for a
- * structure larger than a page), EPROTO (TAPMIG_CREATE only: another ABI
- * version), ENOTTY (not one of these).
+ * Errors common to all: EFAULT, EINVAL (as above, and as said below), E2BIG
+ * (as above, and for a structure larger than a page), EPROTO (TAPMIG_CREATE
+ * only: another ABI version), ENOTTY (not one of these).
  */
 #ifndef _UAPI_LINUX_TAPMIG_H
 #define _UAPI_LINUX_TAPMIG_H
@@ -70,7 +71,8 @@
  *
  * Return: the hold fd. EPERM: a limit or flag needs a privilege; ERANGE: a
  * limit or wait is more than anybody may have; EMFILE, ENFILE, ENOMEM; EUSERS:
- * this user has too many holds.
+ * this user has too many holds; EINVAL: @role, @dedup, @deadline_action or
+ * @ifindex is none, or @label has no end.
  */
 struct tapmig_create {
 	__u32 size;
@@ -109,7 +111,8 @@ struct tapmig_create {
  * entries, or the hold has too many queues; EEXIST: belongs to a hold, or
  * @index is taken; EXDEV: belongs to another device than the hold; EBUSY: the
  * hold is not ARMED, or, with JOIN, has queues, is the queue's own, or has
- * joined before; EPERM: PINNED, no CAP_NET_ADMIN over its device; ENOMEM.
+ * joined before; EPERM: PINNED, no CAP_NET_ADMIN over its device; EINVAL:
+ * @index is more than 65535; ENOMEM.
  */
 struct tapmig_add_queue {
 	__u32 size;
@@ -277,7 +280,9 @@ struct tapmig_commit {
  * What a hold has already can be kept or lowered without a privilege. All
  * members are taken, or none.
  *
- * EPERM: a limit needs a privilege; ERANGE: a limit or wait is out of range.
+ * EPERM: a limit needs a privilege; ERANGE: a limit or wait is out of range;
+ * EINVAL: @dedup or @deadline_action is none, @flags_mask has a flag that is
+ * not said above, or @flags one that @flags_mask has not.
  */
 struct tapmig_set {
 	__u32 size;
