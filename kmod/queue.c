@@ -95,6 +95,7 @@ static int tapmig_ring_given_back(const struct tapmig_queue *q)
 	last = (seen ?: r->size) - 1;
 	if (last >= r->consumer_tail && last < r->consumer_head)
 		return 0;
+	/* Before @missed is read: each of the others was counted by then. */
 	if (!smp_load_acquire(&r->queue[last]))
 		return 0;
 	/*
