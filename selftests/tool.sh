@@ -1218,6 +1218,53 @@ monitor_survives_lost_events() {
 	expect_rc 0
 }
 
+# Refused until the last hold is gone, which is a work item.
+unload() {
+	modprobe -r tapmig 2>/dev/null
+}
+
+test_case monitor_ends_with_the_module
+monitor_ends_with_the_module() {
+	local pid stopped i
+
+	# It has to come back.
+	modprobe -qn tapmig || return "$KSFT_SKIP"
+	"$TAPMIG" -j monitor >"$tmp/monitor" 2>"$tmp/monitor.err" &
+	pid=$!
+	wait_for grep -q ready "$tmp/monitor" || return 1
+	# Another one is stopped, and not told of the end: too much happens.
+	"$TAPMIG" monitor >"$tmp/stopped" 2>"$tmp/stopped.err" &
+	stopped=$!
+	wait_for grep -q ready "$tmp/stopped" || return 1
+	kill -STOP "$stopped"
+	tap a tt0 queues=8
+	for i in 0 1 2 3 4 5 6 7; do
+		freeze dev tt0 queue "$i" label first
+	done
+	full() {
+		tool set label first peer on && tool set label first peer off
+		awk '$2 == 16 && $9 > 0 { full = 1 } END { exit !full }' \
+			/proc/net/netlink
+	}
+	wait_for full || return 1
+	tool discard dev tt0
+	wait_for unload || return 1
+	# Whether there is another one by then or not.
+	modprobe tapmig || return 1
+	kill -CONT "$stopped"
+	ended() { ! kill -0 "$1" 2>/dev/null; }
+	wait_for ended "$stopped" && wait_for ended "$pid" || return 1
+	rc=0
+	wait "$stopped" || rc=$?
+	cp "$tmp/stopped.err" "$errors"
+	expect_rc 1 && expect_error 'events were lost' &&
+		expect_error 'the tapmig module was unloaded' || return 1
+	rc=0
+	wait "$pid" || rc=$?
+	cp "$tmp/monitor.err" "$errors"
+	expect_rc 1 && expect_error 'the tapmig module was unloaded'
+}
+
 # --- run -------------------------------------------------------------------------
 
 # Arguments: names of tests, if not all are wanted.

@@ -256,11 +256,12 @@ static int follow_cb(const struct nlmsghdr *nlh, void *arg)
 	hold_parse(nlh, &h);
 	if (h.id != x->hold.id)
 		return 0;
-	if (h.gone)
-		x->ended = true;
 	x->hold.state = h.state;
 	x->hold.highest_seq = h.highest_seq;
-	return 0;
+	if (!h.gone)
+		return 0;
+	x->ended = true;
+	return NL_STOP;
 }
 
 /* The hold as it is now, when an event may have been lost. */
@@ -273,7 +274,7 @@ static int look(struct export *x, struct nl *nl)
 	ret = nl_do_quiet(nl, "export", follow_cb, x, ENOENT);
 	if (ret == -ENOENT)
 		x->ended = true;
-	return ret == -ENOENT ? 0 : ret;
+	return ret < 0 && ret != -ENOENT ? ret : 0;
 }
 
 /* Until there is something new; events are read, never polled for. */
@@ -291,7 +292,7 @@ static int wait_more(struct export *x, struct nl *nl, struct nl *events)
 		ret = nl_events_read(events, follow_cb, x);
 		if (ret == -ENOBUFS)	/* The next pass sees what there is. */
 			return look(x, nl);
-		if (ret)
+		if (ret < 0)
 			return ret;
 		if (x->hold.highest_seq != seen ||
 		    x->hold.state == TAPMIG_STATE_DEAD)

@@ -104,8 +104,7 @@ static int dump(struct nl *nl, struct monitor *m)
 	for (i = 0; i < m->count; i++)
 		m->known[i].seen = false;
 	/* What comes or goes meanwhile is in events that are read later. */
-	nl_request(nl, TAPMIG_CMD_HOLD_GET);
-	ret = nl_dump(nl, "holds", dump_cb, m);
+	ret = nl_dump_holds(nl, "holds", dump_cb, m);
 	if (ret)
 		return ret;
 	/* What vanished while events were lost. */

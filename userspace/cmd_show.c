@@ -43,12 +43,12 @@ int cmd_show(struct args *a)
 		return exit_code(ret);
 	selector_describe(&sel, what, sizeof(what));
 	out_array(NULL);
-	nlh = nl_request(&nl, TAPMIG_CMD_HOLD_GET);
 	if (sel.id) {
+		nlh = nl_request(&nl, TAPMIG_CMD_HOLD_GET);
 		mnl_attr_put_u32(nlh, TAPMIG_A_HOLD_ID, sel.id);
 		ret = nl_do_quiet(&nl, what, show_cb, &s, ENOENT);
 	} else {
-		ret = nl_dump(&nl, what, show_cb, &s);
+		ret = nl_dump_holds(&nl, what, show_cb, &s);
 	}
 	out_array_end();
 	if (!ret && nl.interrupted)

@@ -421,8 +421,8 @@ int selector_resolve(struct nl *nl, const struct selector *sel,
 	int ret;
 
 	selector_describe(sel, what, sizeof(what));
-	nlh = nl_request(nl, TAPMIG_CMD_HOLD_GET);
 	if (sel->id) {
+		nlh = nl_request(nl, TAPMIG_CMD_HOLD_GET);
 		mnl_attr_put_u32(nlh, TAPMIG_A_HOLD_ID, sel->id);
 		ret = nl_do_quiet(nl, what, collect_cb, &c, ENOENT);
 	} else {
@@ -430,8 +430,7 @@ int selector_resolve(struct nl *nl, const struct selector *sel,
 			c.count = 0;
 			free(c.holds);
 			c.holds = NULL;
-			nl_request(nl, TAPMIG_CMD_HOLD_GET);
-			ret = nl_dump(nl, what, collect_cb, &c);
+			ret = nl_dump_holds(nl, what, collect_cb, &c);
 		} while (!ret && nl->interrupted && ++tries < DUMP_TRIES);
 	}
 	if (!ret && !c.count)
@@ -502,7 +501,7 @@ static int done_cb(const struct nlmsghdr *nlh, void *arg)
 		return -ENODEV;
 	}
 	d->done = true;
-	return 0;
+	return NL_STOP;
 }
 
 /* Until a hold is thawed; events tells of it since before the request. */
@@ -517,7 +516,7 @@ static int wait_thawed(struct nl *nl, struct nl *events, uint32_t id)
 		nlh = nl_request(nl, TAPMIG_CMD_HOLD_GET);
 		mnl_attr_put_u32(nlh, TAPMIG_A_HOLD_ID, id);
 		ret = nl_do_quiet(nl, "thaw", done_cb, &d, ENOENT);
-		if (ret == -ENOENT || (!ret && d.done))
+		if (ret == -ENOENT || d.done)
 			return 0;
 		if (ret)
 			return ret;
@@ -529,7 +528,7 @@ static int wait_thawed(struct nl *nl, struct nl *events, uint32_t id)
 			if (ret)
 				return ret;
 			ret = nl_events_read(events, done_cb, &d);
-			if (ret && ret != -ENOBUFS)
+			if (ret < 0 && ret != -ENOBUFS)
 				return ret;
 		} while (ret != -ENOBUFS && !d.done);
 		if (d.done)

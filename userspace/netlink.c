@@ -20,6 +20,10 @@
 #define EVENTS_ROOM	(256 * 1024)
 /* Read at once, before other things have their turn. */
 #define EVENTS_TURN	64
+/* The group "notify" of nlctrl, which has this number of old. */
+#define FAMILIES_GROUP	GENL_ID_CTRL
+
+static const char unloaded[] = "the tapmig module was unloaded";
 
 static const char *const transfer_attr_names[] = {
 	[TAPMIG_A_TRANSFER_HOLD_ID] = "hold-id",
@@ -331,6 +335,19 @@ int nl_dump(struct nl *nl, const char *what, nl_cb cb, void *arg)
 	return nl_run(nl, what, cb, arg, 0);
 }
 
+int nl_dump_holds(struct nl *nl, const char *what, nl_cb cb, void *arg)
+{
+	int ret;
+
+	nl_request(nl, TAPMIG_CMD_HOLD_GET)->nlmsg_flags |= NLM_F_DUMP;
+	ret = nl_run(nl, what, cb, arg, ENOENT);
+	/* No hold can be missed: it is the family that there is not. */
+	if (ret != -ENOENT)
+		return ret;
+	complain(nl, "%s: %s", what, unloaded);
+	return -EPROTONOSUPPORT;
+}
+
 static void family_groups(struct nl *nl, const struct nlattr *groups)
 {
 	const struct nlattr *tb[CTRL_ATTR_MCAST_GRP_MAX + 1];
@@ -452,12 +469,15 @@ int nl_fd(const struct nl *nl)
 
 int nl_events_join(struct nl *nl)
 {
-	int room = EVENTS_ROOM, ret;
+	int room = EVENTS_ROOM, families = FAMILIES_GROUP, ret;
 
 	/* It takes a privilege; without it there is the usual room. */
 	setsockopt(nl_fd(nl), SOL_SOCKET, SO_RCVBUFFORCE, &room, sizeof(room));
 	fcntl(nl_fd(nl), F_SETFL, O_NONBLOCK);
-	if (!mnl_socket_setsockopt(nl->mnl, NETLINK_ADD_MEMBERSHIP, &nl->group,
+	/* First who tells that there will be no more of the others. */
+	if (!mnl_socket_setsockopt(nl->mnl, NETLINK_ADD_MEMBERSHIP, &families,
+				   sizeof(families)) &&
+	    !mnl_socket_setsockopt(nl->mnl, NETLINK_ADD_MEMBERSHIP, &nl->group,
 				   sizeof(nl->group)))
 		return 0;
 	ret = -errno;
@@ -478,6 +498,18 @@ static void drain(struct nl *nl)
 	} while (n >= 0 || errno == ENOBUFS || errno == EINTR);
 }
 
+/* With its module the family goes, and with that its group. */
+static bool is_unload(const struct nl *nl, const struct nlmsghdr *nlh)
+{
+	const struct nlattr *tb[CTRL_ATTR_MAX + 1];
+
+	if (nlh->nlmsg_type != GENL_ID_CTRL ||
+	    nl_cmd(nlh) != CTRL_CMD_DELFAMILY)
+		return false;
+	nl_parse(nlh, tb, CTRL_ATTR_MAX);
+	return nl_uint(tb[CTRL_ATTR_FAMILY_ID]) == nl->family;
+}
+
 static int event(struct nl *nl, size_t n, nl_cb cb, void *arg)
 {
 	const struct nlmsghdr *nlh = (const struct nlmsghdr *)nl->buf;
@@ -485,8 +517,13 @@ static int event(struct nl *nl, size_t n, nl_cb cb, void *arg)
 
 	for (len = n; mnl_nlmsg_ok(nlh, len);
 	     nlh = mnl_nlmsg_next(nlh, &len)) {
-		if (nlh->nlmsg_type != nl->family ||
-		    mnl_nlmsg_get_payload_len(nlh) < GENL_HDRLEN)
+		if (mnl_nlmsg_get_payload_len(nlh) < GENL_HDRLEN)
+			continue;
+		if (is_unload(nl, nlh)) {
+			err("%s", unloaded);
+			return -EPROTONOSUPPORT;
+		}
+		if (nlh->nlmsg_type != nl->family)
 			continue;
 		ret = cb(nlh, arg);
 		if (ret)

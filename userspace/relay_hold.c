@@ -268,8 +268,7 @@ int relay_holds_read(struct relay *r, struct relay_ns *ns)
 	 * First all of it: what is taken makes requests of its own. What comes
 	 * or goes meanwhile is in events that are read later.
 	 */
-	nl_request(&ns->nl, TAPMIG_CMD_HOLD_GET);
-	ret = nl_dump(&ns->nl, "holds", list_cb, &l);
+	ret = nl_dump_holds(&ns->nl, "holds", list_cb, &l);
 	if (ret) {
 		err("%s", ret == -ENOMEM ? "out of memory" : ns->nl.error);
 		free(l.holds);

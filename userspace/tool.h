@@ -155,6 +155,8 @@ struct nlmsghdr *nl_request_in(struct nl *nl, void *buf, uint8_t cmd);
  */
 int nl_do(struct nl *nl, const char *what, nl_cb cb, void *arg);
 int nl_dump(struct nl *nl, const char *what, nl_cb cb, void *arg);
+/* All holds of the namespace; no request is to be made before. */
+int nl_dump_holds(struct nl *nl, const char *what, nl_cb cb, void *arg);
 /* As nl_do(), but the errno quiet is left to the caller to report. */
 int nl_do_quiet(struct nl *nl, const char *what, nl_cb cb, void *arg,
 		int quiet);
@@ -168,12 +170,16 @@ int nl_dump_begin(struct nl *nl, const char *what);
 int nl_dump_step(struct nl *nl, const char *what, nl_cb cb, void *arg);
 /* Another socket to the family that nl is one to, in this namespace. */
 int nl_open_like(struct nl *nl, const struct nl *like);
-/* From then on the socket is for events only. */
+/*
+ * From then on the socket is for events only: of holds, and of the end of the
+ * module, after which there are none.
+ */
 int nl_events_join(struct nl *nl);
 /*
  * Those that have come; waits for none. -ENOBUFS: events were lost, and what
  * was queued was left out: look at the holds now, later events come. Prints
- * other errors.
+ * other errors. What the callback has returned, if not 0; the rest of what had
+ * come with that is left out.
  */
 int nl_events_read(struct nl *nl, nl_cb cb, void *arg);
 int nl_fd(const struct nl *nl);

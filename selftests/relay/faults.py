@@ -9,8 +9,9 @@ import socket
 import subprocess
 
 from cases import case, long_case, row, whole
-from rig import (RIG, TAPMIG, UNICAST, Counts, Move, Sender, expect, holds,
-                 in_netns, ip, learning, run, wait_for)
+from rig import (RIG, STUCK, TAPMIG, UNICAST, Counts, Move, Sender, Vmm,
+                 expect, holds, in_netns, ip, learning, load, run, unload,
+                 wait_for)
 
 # More than a ring has entries: without a hold much would be lost.
 STOPPED = 1500
@@ -361,6 +362,53 @@ def relay_interrupted_loses_nothing():
 # --- interruptions -------------------------------------------------------------------
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+def lose_events(m, relay):
+    """It has stopped: more happens than it is told of."""
+    for i in range(8):
+        m.vmm("hostA", dev=f"many{i}").hold("source", f"many{i}")
+    relay.process.send_signal(signal.SIGSTOP)
+
+    def lost():
+        run(*in_netns("hostA", "sh", "-ec",
+                      "for i in 1 2 3 4 5 6 7 8; do for on in on off; do "
+                      f"{TAPMIG} set label 'many*' peer $on; done; done"))
+        said = run(*in_netns("hostA", "cat", "/proc/net/netlink")).stdout
+        return any(x[1] == "16" and x[8] != "0"
+                   for x in map(str.split, said.splitlines()))
+    wait_for(lost, "events that are lost")
+    for t in m.things:
+        if isinstance(t, Vmm):
+            t.kill()
+
+
+@case
+def relays_end_with_the_module():
+    """Nothing would reach them after it: of one that is loaded anew neither."""
+    with Move() as m:
+        creds = ("--tls-creds", PKI)
+        tls_relays(m, creds, creds)
+        m.ra.wait_said("onnected")
+        alone = m.relay(None, "--listen", f"unix:{m.path('alone')}",
+                        "--netns", "hostB", "--netns", "hostA")
+        wait_for(lambda: os.path.exists(m.path("alone")), "a socket")
+        stopped = m.relay("hostA", "--listen", f"unix:{m.path('stopped')}")
+        wait_for(lambda: os.path.exists(m.path("stopped")), "a socket")
+        lose_events(m, stopped)
+        unload()
+        load()
+        stopped.process.send_signal(signal.SIGCONT)
+        for r in m.ra, m.rb, alone, stopped:
+            status = r.process.wait(STUCK)
+            expect(status == 1 and "the tapmig module was unloaded" in r.said(),
+                   f"exit status {status}: {r.said()}")
+        expect("events were lost" in stopped.said(), stopped.said())
+        m.source_up()
+        m.standby_up()
+        tls_relays(m, creds, creds)
+        moved(m)
+        checked(m, "the module is loaded anew before, and the relays started")
 
 
 def hiccup(seed):

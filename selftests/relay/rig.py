@@ -79,6 +79,16 @@ def holds(netns, *selector):
     return json.loads(r.stdout)
 
 
+def unload():
+    """It is refused until the last hold is gone."""
+    wait_for(lambda: not run("modprobe", "-r", "tapmig",
+                             check=False).returncode, "the module's end")
+
+
+def load():
+    run("modprobe", "tapmig")
+
+
 def brief(h):
     """A hold, without what is zero anyway, or not interesting."""
     dull = ("max_frozen_ms", "deadline_in_ms", "max_bytes", "max_packets",

@@ -7,11 +7,12 @@ the files of the virtual machine, with its own idea of what is installed.
 
 import os
 import shutil
+import socket
 import subprocess
 
 from cases import case, row, whole
 from faults import PKI, STOPPED
-from rig import HERE, Failure, Move, expect, run, wait_for
+from rig import HERE, Failure, Move, expect, load, run, unload, wait_for
 
 SYSTEMD = "/usr/lib/systemd/systemd"
 INSTALLED = os.path.join(HERE, "installed")
@@ -129,3 +130,32 @@ def service_units_move_all_and_come_back():
             raise
         row("none but SIGKILL of each service", counts)
         whole(counts)
+
+
+def answers():
+    host, port = ADDRESS.split(":")[1:]
+    try:
+        with socket.create_connection((host, int(port)), 60) as s:
+            return bool(s.recv(1))
+    except ConnectionRefusedError:
+        return False
+
+
+@case
+def a_service_comes_back_after_an_upgrade_of_the_module():
+    write(f"{CONF}/listen.conf",
+          f'RELAY_ARGS="--listen {ADDRESS} --netns hostB"\n')
+    with Move() as m:
+        services = m.add(Services(m.path("log")))
+        services.ctl("start", LISTEN)
+        wait_for(answers, "the service")
+        unload()
+        try:
+            # It is tried more often than a service may fail by default.
+            wait_for(lambda: int(services.value(LISTEN, "NRestarts")) > 6,
+                     "attempts to start it")
+            expect(not answers(), "it answers without a module")
+        finally:
+            load()
+        wait_for(answers, "the service")
+        services.ctl("stop", LISTEN)
