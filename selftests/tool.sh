@@ -482,6 +482,55 @@ set_changes_properties() {
 	expect_rc 0
 }
 
+test_case no_control_character_comes_out
+no_control_character_comes_out() {
+	local label=$'a\e[2J\a\r\n\tb\x7f\xc2\x9b1m\xff\xc3\xbc"z' pid
+	local name=$'tt\e[1m' options
+
+	tap a "$name"
+	freeze dev "$name" label "$label"
+	expect_rc 0
+	cp "$out" "$tmp/freeze"
+	for options in -s -js -jps; do
+		tool "$options" show dev "$name"
+		expect_rc 0
+		cp "$out" "$tmp/show$options"
+	done
+	"$TAPMIG" monitor >"$tmp/monitor" 2>"$errors" &
+	pid=$!
+	wait_for grep -q ready "$tmp/monitor" || return 1
+	kill "$pid"
+	wait "$pid" 2>/dev/null || true
+	"$TAPMIG" relay --listen "unix:$tmp/socket" --verbose \
+		>"$tmp/relay" 2>&1 &
+	pid=$!
+	wait_for grep -q frozen "$tmp/relay" || return 1
+	kill "$pid"
+	wait "$pid" || true
+	python3 - "$tmp" >"$out" 2>"$errors" <<-'END' || fail "raw"
+		import json, sys, unicodedata
+		label = "a\x1b[2J\a\r\n\tb\x7f\x9b1m\ufffd\xfc\"z"
+		plain = r'"a\x1b[2J\x07\x0d\x0a\x09b\x7f\xc2\x9b1m\xff' '\xfc' r'\"z"'
+		for name in ("freeze", "show-s", "show-js", "show-jps", "monitor",
+		             "relay"):
+		    with open(f"{sys.argv[1]}/{name}", "rb") as f:
+		        text = f.read().decode()
+		    bad = [c for c in text
+		           if unicodedata.category(c) == "Cc" and c != "\n"]
+		    assert not bad, (name, text)
+		    if "j" in name:
+		        hold, = json.loads(text)
+		        assert hold["label"] == label, text
+		        assert hold["ifname"] == "tt\x1b[1m", text
+		    elif name in ("show-s", "monitor"):
+		        assert plain in text and r"tt\x1b[1m" in text, text
+		    elif name == "relay":
+		        assert "tt?[1m, a?[2J????b???1m???" in text, text
+	END
+	tool discard dev "$name"
+	expect_rc 0
+}
+
 test_case thaw_by_label_takes_all
 thaw_by_label_takes_all() {
 	tap a tt0 && tap b tt1 && tap c tt2

@@ -47,13 +47,14 @@ const char *relay_hold_name(const struct relay_hold *rh)
 {
 	static char name[160];
 	const struct hold *h = &rh->h;
-	char label[TAPMIG_LABEL_MAX + 1];
+	char label[TAPMIG_LABEL_MAX + 1], ifname[IFNAMSIZ];
 
 	copy_printable(label, h->label, sizeof(label) - 1);
+	copy_printable(ifname, h->ifname, sizeof(ifname) - 1);
 	snprintf(name, sizeof(name), "hold %u (%s%s%s%s%s%s)", h->id,
 		 rh->ns->name ? "netns " : "",
 		 rh->ns->name ? rh->ns->name : "", rh->ns->name ? ", " : "",
-		 *h->ifname ? h->ifname : "no device",
+		 *ifname ? ifname : "no device",
 		 *label ? ", " : "", label);
 	return name;
 }

@@ -67,6 +67,12 @@ static size_t utf8_len(const unsigned char *s)
 	return n;
 }
 
+/* U+0080 to U+009f are control characters too. */
+static bool is_c1(const unsigned char *s)
+{
+	return s[0] == 0xc2 && s[1] >= 0x80 && s[1] < 0xa0;
+}
+
 static void json_string(const char *str)
 {
 	const unsigned char *s = (const unsigned char *)str;
@@ -79,6 +85,9 @@ static void json_string(const char *str)
 			printf("\\%c", *s);
 		} else if (*s < 0x20 || *s == 0x7f) {
 			printf("\\u%04x", *s);
+		} else if (is_c1(s)) {
+			printf("\\u%04x", s[1]);
+			n = 2;
 		} else if (*s < 0x7f) {
 			putchar(*s);
 		} else {
@@ -111,8 +120,7 @@ static void text_string(const char *str)
 			putchar(*s);
 		} else {
 			n = utf8_len(s);
-			/* U+0080 to U+009f are control characters too. */
-			if (n && !(s[0] == 0xc2 && s[1] < 0xa0)) {
+			if (n && !is_c1(s)) {
 				fwrite(s, 1, n, stdout);
 			} else {
 				printf("\\x%02x", *s);
