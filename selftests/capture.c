@@ -1209,6 +1209,85 @@ TEST(an_export_leaves_clones_alone)
 	EXPECT_EQ(0, memcmp(buf + sizeof(h), seen + sizeof(h), len));
 }
 
+/*
+ * Two things that no kernel looks at on the way of a frame from a guest, or a
+ * packet socket, to another guest; no host would take them from an export.
+ */
+TEST(senseless_offloads_keep_no_packet_from_being_exported)
+{
+	static const struct {
+		struct virtio_net_hdr h;
+		size_t payload;
+		/* The IP header says that it is a fragment. */
+		bool fragment;
+		int parts;
+	} bad[] = {
+		/* A checksum in the middle of the IP header. */
+		{ { VIRTIO_NET_HDR_F_NEEDS_CSUM, .csum_start = 20 }, 50,
+		  .parts = 1 },
+		{ { VIRTIO_NET_HDR_F_NEEDS_CSUM, VIRTIO_NET_HDR_GSO_TCPV4,
+		    .hdr_len = 54, .gso_size = 1000, .csum_start = 34,
+		    .csum_offset = 16 }, 5000, true, .parts = 5 },
+	};
+	__u8 good[FRAME_LEN];
+	static __u8 buf[6000];
+	struct imported res;
+	int hold, tx, vtx;
+	struct nic n, dst;
+	struct pkts p;
+	struct nl nl;
+	size_t l4, len;
+	unsigned int i, at = 0;
+	int part;
+	__u32 id;
+
+	netns_new();
+	nic_open(&n, TAP, 12, 1);
+	ASSERT_EQ(0, nic_offload(&n, all_offloads()));
+	nl_open(&nl);
+	hold = hold_new(&n, NULL);
+	ASSERT_EQ(0, hold_freeze(hold));
+	tx = tx_open(n.tx_ifindex, TX_BYPASS);
+	vtx = tx_open(n.tx_ifindex, TX_VNET | TX_BYPASS);
+	frame_udp(&n, good, sizeof(good), 0, 0);
+	for (i = 0; i < ARRAY_SIZE(bad); i++) {
+		ASSERT_EQ(0, tx_send(tx, good, sizeof(good)));
+		len = sizeof(bad[i].h);
+		memcpy(buf, &bad[i].h, len);
+		len += frame_l4(&n, buf + len, AF_INET, IPPROTO_TCP,
+				bad[i].payload, true, &l4);
+		ASSERT_EQ(34, l4);
+		if (bad[i].fragment)
+			buf[sizeof(bad[i].h) + 20] = 0x20;
+		ASSERT_EQ(0, tx_send(vtx, buf, len));
+	}
+	ASSERT_EQ(0, tx_send(tx, good, sizeof(good)));
+	ASSERT_TRUE(hold_wait_captured(hold, 2 * ARRAY_SIZE(bad) + 1));
+
+	ASSERT_EQ(0, nl_export(&nl, info_of(hold).id, 0, &p))
+		TH_LOG("%s", nl.msg);
+	ASSERT_EQ(9, p.n);
+	EXPECT_EQ(0, p.broken);
+	for (i = 0; i < 2 * ARRAY_SIZE(bad) + 1; i++) {
+		for (part = 0; part < (i % 2 ? bad[i / 2].parts : 1); part++) {
+			EXPECT_EQ(TAPMIG_SEQ_FIRST + i, p.v[at].seq);
+			EXPECT_EQ(part, p.v[at].sub);
+			EXPECT_EQ(!(i % 2), p.v[at].len == sizeof(good) &&
+				  !memcmp(good, p.v[at].data, sizeof(good)));
+			at++;
+		}
+	}
+	EXPECT_FALSE(p.v[1].has_vnet);
+
+	ASSERT_TRUE(nic_open_named(&dst, "dst", TAP, 12, 1));
+	id = info_of(hold_new(&dst, NULL)).id;
+	ASSERT_EQ(0, nl_hold_cmd(&nl, TAPMIG_CMD_HOLD_FREEZE, id));
+	ASSERT_EQ(0, nl_begin(&nl, id, 0));
+	ASSERT_EQ(0, nl_import(&nl, id, p.v, p.n, &res))
+		TH_LOG("%s", nl.msg);
+	EXPECT_EQ(p.n, res.accepted);
+}
+
 /* --- senders that a full ring stops -------------------------------------- */
 
 #ifndef IFF_BACKPRESSURE
