@@ -10,6 +10,8 @@ import time
 STUCK = int(os.environ.get("RELAY_STUCK", "60"))
 SHB, IDB, EPB, MESSAGE = 0x0A0D0D0A, 1, 6, 0x80746D00
 BYTE_ORDER = 0x1A2B3C4D
+# The longest.
+FRAME_MAX, BLOCK_MAX = 1 << 19, 1 << 20
 
 NAMES = ("", "HELLO", "PING", "PONG", "BYE", "OFFER", "WITHDRAW", "PAIR",
          "PAIRED", "UNPAIR", "BEGIN", "ACK", "FULL", "MORE", "SYNC_REQUEST",

@@ -18,6 +18,13 @@ from rig import (HERE, TAPMIG, Move, expect, holds, in_netns, odd, run,
                  wait_for)
 
 FORGE = os.path.join(HERE, "forge.py")
+# What the relay says first to who connects.
+CONNECTS = """if True:
+    import socket, sys
+    s = socket.socket(socket.AF_UNIX)
+    s.connect(sys.argv[1])
+    print(s.recv(4096).hex(), end="")
+"""
 S_LABEL, D_LABEL = "s/net0", "d/net0"
 FIRST = 65537
 HELD = 60
@@ -28,15 +35,15 @@ FRAME = bytes.fromhex("020000000002" "020000000001" "88b5") + bytes(46)
 class Target:
     """A relay in front of a source and a standby hold, both frozen."""
 
-    def __init__(self, linger=500, wrap=()):
+    def __init__(self, linger=500, wrap=(), options=()):
         self.m = Move(flows=("u:64", "u:900"), rate=2000)
         try:
-            self.set_up(self.m, linger, wrap)
+            self.set_up(self.m, linger, wrap, options)
         except BaseException as e:
             self.m.__exit__(type(e), e, None)
             raise
 
-    def set_up(self, m, linger, wrap):
+    def set_up(self, m, linger, wrap, options):
         m.source_up(hold=False)
         self.a = m.a
         self.b = m.vmm("hostA", dev="tap1")
@@ -48,7 +55,7 @@ class Target:
         self.held = self.quiet()
         self.path = m.path("socket")
         self.relay = m.relay("hostA", "--listen", f"unix:{self.path}",
-                             "--linger", str(linger), wrap=wrap)
+                             "--linger", str(linger), *options, wrap=wrap)
         self.before = self.state()
 
     def __enter__(self):
@@ -1765,6 +1772,128 @@ def connections_that_end_at_once():
     ready(peer)
     peer.close()
     expect(t.relay.alive() and t.state() == t.before, f"{t.state()}")
+
+
+def sends_until_closed(peer, data, times):
+    """Reads nothing meanwhile; the relay has to give it up."""
+    try:
+        for _ in range(times):
+            peer.socket.sendall(data)
+    except (BrokenPipeError, ConnectionResetError):
+        return True
+    return False
+
+
+def many_pings(t):
+    peer = t.peer(ping=False)
+    ready(peer)
+    # Each makes the relay answer with more than it was sent.
+    expect(sends_until_closed(peer, message("PING", 1) * 4096, 400),
+           "the relay has answers for who does not read")
+    peer.close()
+
+
+def many_offers(t):
+    peer = t.peer()
+    ready(peer)
+    for _ in range(2):
+        for n in range(1, 4097):
+            peer.send(offer(n, SOURCE, FROZEN, b"%063d" % n, frozen_ns=1))
+        for n in range(1, 4097):
+            peer.send(message("WITHDRAW", n))
+    peer.send(message("PING", 4242))
+    peer.until("PONG", where=lambda v: v[0] == 4242)
+    peer.close()
+
+
+def many_channels(t):
+    peer = t.peer()
+    to = pair_as_source(peer)
+    for n in range(1, 4096):
+        peer.send(interface(label=D_LABEL.encode()),
+                  message("PAIR", n, 8, to))
+    peer.until("UNPAIR", where=lambda v: v[0] == 4095)
+    peer.close()
+
+
+def many_large_packets(t):
+    peer = t.peer()
+    pair_as_source(peer)
+    begin(peer)
+    frame = FRAME + bytes(p.FRAME_MAX - len(FRAME))
+    # More than the hold takes; what comes after that is ignored.
+    for n in range(200):
+        peer.send(packet(0, FIRST + n, frame))
+    peer.until("FULL")
+    peer.close()
+    t.reset()
+
+
+def half_of_a_block(t):
+    peers = []
+    for _ in range(4):
+        # Each takes the place of the one before.
+        peers.append(t.peer(instance=bytes(range(16))))
+        ready(peers[-1])
+        peers[-1].send(struct.pack("<II", 6, p.BLOCK_MAX),
+                       bytes(p.BLOCK_MAX - 12),
+                       struct.pack("<I", 0)[:2])
+    for peer in peers:
+        peer.close()
+
+
+@case
+def no_peer_makes_the_relay_grow():
+    """Beyond what it keeps for one connection: see bound."""
+    with Target(options=("--buffer", "64K")) as t:
+        peer = t.peer()
+        pair_as_source(peer)
+        begin(peer)
+        peer.send(packet(0, FIRST, FRAME))
+        peer.until("ACK")
+        peer.close()
+        t.reset()
+        before = t.relay.peak_kib()
+        # What waits to be written, 64 KiB and 2 MiB, in a power of two; a block
+        # that is read, one that is made; packets on their way to the kernel;
+        # offers and channels, 256 bytes each.
+        bound = 4096 + 2048 + 1024 + 1024 + 1024 + 1024
+        grown = []
+        for act in (many_pings, many_offers, many_channels,
+                    many_large_packets, half_of_a_block) * 3:
+            act(t)
+            expect(t.relay.alive(), f"ended: {t.relay.said()}")
+            grown.append(t.relay.peak_kib() - before)
+        print(f"# {grown} KiB, the bound is {bound}")
+        expect(grown[-1] < bound, f"{grown} KiB, not less than {bound}")
+
+
+@case
+def strangers_at_a_unix_socket_are_refused():
+    """Whatever became of the rights of the socket."""
+    for runs in 0, 1234:
+        with Move() as m:
+            os.chmod(m.dir, 0o777)
+            path = m.path("socket")
+            wrap = ()
+            if runs:
+                wrap = ("setpriv", "--reuid", str(runs), "--clear-groups",
+                        "--inh-caps", "+net_admin", "--ambient-caps",
+                        "+net_admin")
+            relay = m.relay("hostA", "--listen", f"unix:{path}", wrap=wrap)
+            relay.wait_said("listening")
+            expect(os.stat(path).st_uid == runs, "the relay is not of whom")
+            expect(os.stat(path).st_mode & 0o777 == 0o600, "for others too")
+            os.chmod(path, 0o666)
+            for uid in (0, 1234, 65534):
+                said = relay.said()
+                heard = run("setpriv", "--reuid", str(uid), "--clear-groups",
+                            "python3", "-c", CONNECTS, path).stdout
+                refused = "refused: it is not root, nor who runs this" in \
+                    relay.said()[len(said):]
+                expect((heard == "", refused) == (uid not in (0, runs),) * 2,
+                       f"{uid}, a relay of {runs}: {heard} "
+                       f"{relay.said()[len(said):]}")
 
 
 @case
