@@ -32,6 +32,8 @@ QEMU = os.path.abspath("./qemu/qemu-system-x86_64")
 SOCKET = f"{RUN}/migration"
 MIGRATION = f"unix:{SOCKET}"
 CLONE_NEWNET = 0x40000000
+PTRACE_SEIZE, PTRACE_INTERRUPT, PTRACE_DETACH = 0x4206, 0x4207, 17
+WALL = 0x40000000
 TUNSETIFF = 0x400454CA
 IFF_TAP, IFF_MULTI_QUEUE, IFF_NO_PI, IFF_VNET_HDR = 2, 0x100, 0x1000, 0x4000
 ETHERTYPE = 0x88b5
@@ -65,6 +67,14 @@ def expect(value, wanted, what):
         raise Failure(f"{what}: {value}, not {wanted}")
 
 
+def called(function, *arguments):
+    """One of the C library that fails with -1."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc[function](*map(ctypes.c_long, arguments)) == -1:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{function}: {os.strerror(number)}")
+
+
 # Hosts
 
 class Inside:
@@ -75,10 +85,8 @@ class Inside:
 
     @staticmethod
     def enter(path):
-        libc = ctypes.CDLL(None, use_errno=True)
         with open(path) as f:
-            if libc.setns(f.fileno(), CLONE_NEWNET):
-                raise OSError(ctypes.get_errno(), path)
+            called("setns", f.fileno(), CLONE_NEWNET)
 
     def __enter__(self):
         self.enter(f"/run/netns/{self.host}")
@@ -574,6 +582,43 @@ def rings_are_enlarged_before_they_are_emptied():
            ["prepare", "freeze"], "events")
     a.cancel()
     a.quit()
+
+
+class Stopped:
+    """A thread that does nothing, for a while. It must not have a lock."""
+
+    def __init__(self, thread):
+        self.thread = thread
+
+    def __enter__(self):
+        called("ptrace", PTRACE_SEIZE, self.thread, 0, 0)
+        called("ptrace", PTRACE_INTERRUPT, self.thread, 0, 0)
+        os.waitpid(self.thread, WALL)
+
+    def __exit__(self, *_):
+        called("ptrace", PTRACE_DETACH, self.thread, 0, 0)
+
+
+@quick
+@case
+def while_a_processor_is_slow_to_stop_the_rings_are_large():
+    a, b = pair(**IDLE)
+    a.capabilities("pause-before-switchover")
+    with Stopped(a.command("query-cpus-fast")[0]["thread-id"]):
+        a.migrate()
+        wait_until("it is to stop", lambda: a.status() == "finish-migrate")
+        expect(a.reads(), 1, "readers")
+        send("hostA", 1)
+        wait_until("nobody reads", lambda: a.reads() == 0)
+        # Three times what is in a ring.
+        send("hostA", 3000)
+        expect(hold("hostA"), ("armed", "source"), "hold")
+    a.reach("pre-switchover")
+    expect(a.hold("captured"), 3001, "held")
+    a.cancel()
+    b.ended()
+    a.quit()
+    wait_no_hold()
 
 
 @quick
