@@ -1559,6 +1559,22 @@ def the_deadline_is_renewed_while_it_may_be_needed():
 
 @long
 @case
+def shared_the_other_does_not_shorten_it():
+    a, b = share(1)
+    # So that it does not renew.
+    os.kill(a.pid, signal.SIGSTOP)
+    seen = b.traced("tap_hold_set")
+    wait_until("renewed", lambda: b.traced("tap_hold_set") > seen)
+    has_deadline_of_minutes()
+    os.kill(a.pid, signal.SIGCONT)
+    a.cancel()
+    b.ended()
+    a.quit()
+    wait_no_hold()
+
+
+@long
+@case
 def shared_with_a_process_that_hangs_the_other_is_not_cut_off():
     """The source has missed the deadline, and that the guest has left."""
     fds = open_tap("hostA", 1)
