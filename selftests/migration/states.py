@@ -1298,6 +1298,19 @@ def shared_with_four_queues():
     shared_the_other_gets_all(4)
 
 
+@quick
+@case
+def shared_what_the_guest_has_sent_does_not_come_back():
+    a, b = share(1)
+    send("hostA", 2, source=GUEST_ADDRESS)
+    a.switch_over()
+    a.quit()
+    b.command("cont")
+    wait_no_hold()
+    expect(b.counts(), (8, 6), "held and handed to the guest")
+    b.quit()
+
+
 @case
 def shared_and_cancelled_it_gets_all_back():
     a, b = share(1)
