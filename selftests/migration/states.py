@@ -174,8 +174,8 @@ class Machine(Qemu):
     all = []
 
     def __init__(self, host, *extra, queues=1, mode="on", fds=None,
-                 device=None, program=(QEMU,), card="virtio-net-pci",
-                 accel="tcg"):
+                 spare=(), device=None, program=(QEMU,),
+                 card="virtio-net-pci", accel="tcg"):
         self.queues = queues
         dev = "tap,id=net0"
         if fds:
@@ -199,7 +199,8 @@ class Machine(Qemu):
             "-machine", f"pc,accel={accel}", "-m", "64", "-nodefaults",
             "-display", "none", "-uuid", UUID, "-trace", "tap_hold_*",
             "-netdev", dev, "-device", card, *extra], RUN,
-            fds=[*(fds or ()), *(() if device is None else (device,))])
+            fds=[*(fds or ()), *spare,
+                 *(() if device is None else (device,))])
         Machine.all.append(self)
         self.capabilities()
 
@@ -1491,18 +1492,21 @@ def on_a_hub_it_refuses_the_migration():
     a.quit()
 
 
+@quick
 @case
 def queues_that_are_none_are_refused():
-    fds = open_tap("hostA", 1)
-    a = Machine("hostA", fds=fds)
-    queue = fds[0]
-    os.close(queue)
-    # That would not do either.
+    spare = open_tap("hostA", 4)
+    a = Machine("hostA", spare=spare)
+    for queue in spare:
+        os.close(queue)
     a.stay_in_precopy(uri="exec:cat >/dev/null")
-    refused(lambda: a.command(
-        "netdev_add", type="tap", id="net1", fds=f"{queue}:999",
-        migration_hold="on"), "file descriptor 999")
-    expect(hold("hostA"), ("armed", "source"), "hold")
+    # Nothing is left of the first one.
+    for queue in spare:
+        refused(lambda q=queue: a.command(
+            "netdev_add", type="tap", id="net1", fds=f"{q}:999",
+            migration_hold="on"), "file descriptor 999")
+        expect(hold("hostA"), ("armed", "source"), "hold")
+    expect(len(rig.queue_numbers(a.pid, tap_name(4))), 0, "open queues")
     a.cancel()
     a.quit()
     wait_no_hold()
