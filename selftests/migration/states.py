@@ -1238,7 +1238,7 @@ def quit_before_it_is_started_releases():
 
 
 @case
-def asked_again_after_a_failure_it_is_frozen():
+def after_a_failure_that_does_not_end_it_it_is_frozen():
     a, b = Machine("hostA"), destination(uri="defer")
     b.command("migrate-incoming", uri=MIGRATION, exit_on_error=False)
     a.reach_switchover()
