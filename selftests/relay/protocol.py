@@ -7,6 +7,7 @@ import resource
 import select
 import signal
 import struct
+import subprocess
 import time
 
 import peer as p
@@ -14,8 +15,8 @@ from cases import case, long_case
 from peer import (ARMED, CODES, DEAD, DETACHED, FROZEN, LIVE, MESSAGE, SOURCE,
                   STANDBY, THAWING, Closed, Peer, Silent, block, interface,
                   message, offer, option, packet, section)
-from rig import (HERE, TAPMIG, Move, expect, holds, in_netns, odd, run,
-                 wait_for)
+from rig import (HERE, STUCK, TAPMIG, Move, expect, holds, in_netns, odd,
+                 run, wait_for)
 
 FORGE = os.path.join(HERE, "forge.py")
 # What the relay says first to who connects.
@@ -1327,10 +1328,17 @@ def holds_that_come_and_go_keep_nobody_waiting():
         done = run(*in_netns("hostA", "timeout", "20", *restless, TAPMIG,
                              "thaw", "label", "none"), check=False)
         expect(done.returncode == 2, f"thaw: {done}")
-        done = run(*in_netns("hostA", "timeout", "-s", "INT", "2", *restless,
-                             TAPMIG, "monitor"), check=False)
-        expect(done.stdout.count("exists") == 2 and "ready" in done.stdout,
-               f"monitor: {done}")
+        monitor = subprocess.Popen(
+            in_netns("hostA", "timeout", str(STUCK), *restless, TAPMIG,
+                     "monitor"), stdout=subprocess.PIPE, text=True)
+        # It has said all of that when it is ready, or when it is killed.
+        said = []
+        while not said or said[-1] not in ("ready\n", ""):
+            said.append(monitor.stdout.readline())
+        monitor.send_signal(signal.SIGINT)
+        said.append(monitor.communicate()[0])
+        expect(len([x for x in said if "exists" in x]) == 2 and
+               "ready\n" in said, f"monitor: {monitor.returncode}, {said}")
 
 
 @case
