@@ -8,8 +8,9 @@
 #
 #   qemu.sh                 with all patches
 #   qemu.sh --stock         without them
-#   qemu.sh --each          build after each patch, then run the tests that
-#                           the series adds; prints a log; takes long
+#   qemu.sh --each          check the style of each patch, build after it, then
+#                           run the tests that the series adds; prints a log;
+#                           takes long
 #   qemu.sh --versions      those whose source can be had, the newest first
 #   qemu.sh --source DIR    only unpack into DIR: with the distribution's
 #                           patches, without ours
@@ -259,10 +260,25 @@ fill_qemu()
 	rm -rf "$tmp/src" "$tmp/build"
 }
 
+# check_style SRC PATCH: by the source's own rules. It reminds of MAINTAINERS for
+# each new file; whether it had anything to say its status does not tell.
+check_style()
+{
+	local said
+
+	said=$(cd "$1" && perl scripts/checkpatch.pl --no-color "$2" 2>&1) || :
+	if ! awk '/^total: 0 errors, / { clean = 1 }
+		/^WARNING: / && !/: added, moved or deleted file/ { bad = 1 }
+		END { exit !clean || bad }' <<<"$said"; then
+		say "$said"
+		die "${2##*/} has not the style of the source"
+	fi
+}
+
 # A log of what was built.
 fill_each()
 {
-	local tmp=$1 tarballs=$2 dir=$1.build p t
+	local tmp=$1 tarballs=$2 dir=$1.build p t tests
 	shift 2
 
 	# shellcheck disable=SC2064 # this very path
@@ -273,12 +289,16 @@ fill_each()
 	cd "$dir/build"
 	for p; do
 		say "  QEMU    ${p##*/}"
+		check_style "$dir/src" "$p"
 		apply "$dir/src" "$p"
 		: >"$dir/log"
 		logged "$dir/log" run_ninja qemu-system-x86_64
 		echo "${p##*/}: builds"
 	done >>"$tmp"
-	sed -n 's,^+++ b/\(tests/qtest/.*\)\.c$,\1,p' "$@" | while read -r t; do
+	mapfile -t tests < \
+		<(sed -n 's,^+++ b/\(tests/qtest/.*\)\.c$,\1,p' "$@" | sort -u)
+	[ ${#tests[@]} -gt 0 ] || die "no patch has a test"
+	for t in "${tests[@]}"; do
 		logged "$dir/log" run_ninja "$t"
 		QTEST_QEMU_BINARY=./qemu-system-x86_64 "./$t" \
 			</dev/null >>"$tmp" || {
@@ -312,13 +332,13 @@ if [ "${BASH_SOURCE[0]}" = "$0" ]; then
 	unset MAKEFLAGS MFLAGS MAKELEVEL
 	case ${1:-} in
 	''|--stock|--each)
-		what=${1:-patched}
+		what=${1:-patched} steps=(install_result fill_qemu)
+		[ "$what" != --each ] || steps=(check_style fill_each)
 		memo qemu_made "$(key "$RELEASE" "$DEVICES" \
 			"${CONFIGURE[*]} ${FIRMWARE[*]}" \
 			"$(gcc --version | head -n 1)" \
 			"$(declare -f unpack_source mend_source \
-				configure_source install_result fill_qemu \
-				fill_each)")" \
+				configure_source "${steps[@]}")")" \
 			"${what#--}" "$(find "$PATCHES" -name '*.patch' -print0 |
 				sort -z | xargs -0 cat | sha256sum)$WANTED"
 		;;
