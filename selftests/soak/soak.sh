@@ -4,7 +4,8 @@
 # Much, and long: 10,000 freezes under traffic, owners that are killed for want
 # of memory, processors and machines that go to sleep, 1,000 loads of the
 # module; then holds of a million packets and of 4 GiB, which are those of the
-# benchmarks, as large as the memory that is free allows.
+# benchmarks. With less than all of it, the latter are as large as the memory
+# that is free allows; else that there is too little for 4 GiB is a failure.
 #
 #   soak.sh [PART…]     6.1, 7.3 (kernels), amount-6.1, amount-7.3 (much, on
 #                       these kernels); all if none is given
@@ -25,6 +26,8 @@ percent=${SOAK_PERCENT:-100}
 out=$BUILD/soak
 read -r -a cases <<<"${SOAK_CASES:-}"
 [ $# -gt 0 ] || set -- 6.1 7.3 amount-6.1 amount-7.3
+# MiB of a machine of which 4 GiB are half, after what its kernel takes.
+ENOUGH=9216
 
 # vm PART MEM COMMAND…
 vm()
@@ -67,6 +70,12 @@ for part; do
 		echo "soak: not enough free memory for a large hold" >&2
 		rc=1
 		continue
+	fi
+	if [ "$percent" -ge 100 ] && [ "$mib" -lt "$ENOUGH" ]; then
+		echo "soak: $part: for a hold of 4 GiB the machine needs" \
+			"$ENOUGH MiB (of this one's free memory," \
+			"$((ENOUGH + 2048)) MiB), and has $mib MiB" >&2
+		rc=1
 	fi
 	# No figures are wanted: it ends if anything is lost.
 	vm "$part" "$mib" env BENCH_ROUNDS=1 \
