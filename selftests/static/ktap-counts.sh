@@ -6,6 +6,14 @@
 set -euo pipefail
 VM_DIR=$(cd "$(dirname "${BASH_SOURCE[0]}")/../vm" && pwd)
 
+list=$(mktemp)
+trap 'rm -f "$list"' EXIT
+cat >"$list" <<'END'
+# A comment, and what may be skipped.
+
+x|y [a-c] no such thing
+x|y [a-z] why, and why not
+END
 bad=0
 
 # expect WHAT STATUS COUNTS: the stream is on stdin.
@@ -13,8 +21,8 @@ expect()
 {
 	local what=$1 status=$2 want=$3 got
 
-	got=$(awk -v name=x -v status="$status" -f "$VM_DIR/ktap.awk" |
-	      tail -n 1)
+	got=$(awk -v name="${name:-x}" -v status="$status" -v skips="$list" \
+		-f "$VM_DIR/ktap.awk" | tail -n 1)
 	[ "$got" = "$want" ] || {
 		echo "$what: counted '$got', not '$want'"
 		bad=1
@@ -50,8 +58,8 @@ expect "cases of a program" 1 "2 1 2" <<'END'
   # a comment
   ok 1 x
   not ok 2 y
-  ok 3 z # SKIP why
-  ok 4 u # XFAIL
+  ok 3 z # SKIP why, and why not
+  ok 4 u # XFAIL why, and why not
   ok 5 v
 not ok 1 a (exit status 1)
 END
@@ -133,17 +141,56 @@ KTAP version 1
 ok 1 a
 o
 END
-expect "a whole program skipped" 0 "0 0 1" <<'END'
+expect "a whole program that does not run" 0 "0 1 0" <<'END'
 1..1
-  1..0 # SKIP not here
+  1..0 # SKIP no such thing
 ok 1 a # SKIP
+END
+expect "no test has that name" 0 "0 1 0" <<'END'
+1..1
+  1..0
+ok 1 a
+END
+expect "a list of nothing" 0 "0 1 0" <<'END'
+1..0
 END
 expect "two skips count as two" 0 "0 0 2" <<'END'
 1..2
+ok 1 a # SKIP no such thing
+  1..1
+  ok 1 x # SKIP why, and why not
+ok 2 b # SKIP
+END
+expect "a skip for another reason" 0 "0 2 0" <<'END'
+1..2
+ok 1 a # SKIP no such
+  1..1
+  ok 1 b # SKIP no such thing here
+ok 2 b
+END
+expect "a skip without a reason" 0 "0 2 0" <<'END'
+1..2
 ok 1 a # SKIP
   1..1
-  ok 1 x # SKIP
-ok 2 b # SKIP
+  ok 1 b # SKIP
+ok 2 b
+END
+expect "a skip of another case" 0 "0 2 0" <<'END'
+1..2
+ok 1 d # SKIP no such thing
+  1..1
+  ok 1 aa # SKIP no such thing
+ok 2 b
+END
+name=xx expect "a skip in another stream" 0 "0 1 0" <<'END'
+1..1
+ok 1 a # SKIP no such thing
+END
+expect "skipped, and failed" 0 "0 1 0" <<'END'
+1..1
+  1..1
+  not ok 1 a # SKIP no such thing
+not ok 1 a
 END
 expect "deeper levels are the program's own business" 0 "1 0 0" <<'END'
 1..1
@@ -161,4 +208,9 @@ okay, here we go
   not okay
 ok 1 a
 END
+# A list that is not there, or not understood, lets nothing pass unseen.
+echo 'x a' >"$list"
+expect "a bad line in the list" 0 "1 1 0" < <(printf '1..1\nok 1 a\n')
+rm "$list"
+expect "no list" 0 "1 1 0" < <(printf '1..1\nok 1 a\n')
 exit $bad

@@ -40,7 +40,58 @@ results_come_back()
 	grep -q 'Linux version' "$work/out/out/dmesg.txt"
 }
 
+# stream_says COUNTS WHAT NAME STATUS LINE…: what check.sh makes of a stream of
+# that name, with these lines, that ends so: how many have passed, failed, been
+# skipped, and what has failed.
+stream_says()
+{
+	local want=$1 failure=$2 name=$3 rc=$4
+	shift 4
+
+	# shellcheck disable=SC2154 # check.sh counts in them
+	(
+		export BUILD=$work/build
+		# shellcheck source=/dev/null
+		. "$VM_DIR/check.sh"
+		stream "$name" lines "$rc" "$@"
+		echo "$passed $failed $skipped"
+		echo "${failures[*]-}"
+	) | tee "$work/said"
+	[ "$(tail -n 2 "$work/said" | head -n 1)" = "$want" ]
+	tail -n 1 "$work/said" | grep -qF -- "$failure"
+}
+
+# lines STATUS LINE…
+# shellcheck disable=SC2317 # called by stream()
+lines()
+{
+	printf '%s\n' "${@:2}"
+	return "$1"
+}
+
+skip_for_another_reason()
+{
+	local old='ok 1 global.a # SKIP no back-pressure in this kernel'
+
+	stream_says '0 0 1' '' core-6.1 0 1..1 "$old"
+	stream_says '0 1 0' 'no back-pressure' core-7.3 0 1..1 "$old"
+	stream_says '0 1 0' 'no vhost-net' core-6.1 0 1..1 \
+		'ok 1 vhost.tap.a # SKIP no vhost-net'
+	stream_says '0 1 0' 'not in this kernel' core-6.1 0 1..1 \
+		'ok 1 queue.macvtap_hdr12.a # SKIP not in this kernel'
+	stream_says '0 1 0' 'not say why' core-6.1 0 1..1 'ok 1 a # SKIP'
+}
+
+plan_of_nothing()
+{
+	stream_says '1 1 0' 'nothing was to be run' core-6.1 0 1..2 \
+		'# run: a -r misspelt' '  1..0' 'ok 1 a -r misspelt' 'ok 2 b'
+	stream_says '0 1 0' 'nothing was to be run' core-6.1 0 1..0
+}
+
 ktap_begin
+ktap_case skip_for_another_reason_fails skip_for_another_reason
+ktap_case plan_of_nothing_fails plan_of_nothing
 ktap_case results_and_status_come_back results_come_back
 ktap_case panic_fails ends_with 125 'VM died' -- \
 	bash -c 'echo c >/proc/sysrq-trigger'

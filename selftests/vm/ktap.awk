@@ -4,9 +4,11 @@
 # program; the lines of its own output are indented by two spaces. A program
 # that prints KTAP itself is counted by its own cases, any other one is a case.
 # Whatever is announced and does not happen is a failure: cases short of the
-# plan, programs that never ended, a stream that broke off.
+# plan, programs that never ended, a stream that broke off. So is a plan of
+# nothing, as a misspelt name of a test leads to, and a skip (or an expected
+# failure) that is not in the list of those that may be: see skips.list.
 #
-#   awk -v name=STREAM -v status=EXIT_STATUS -f ktap.awk FILE
+#   awk -v name=STREAM -v status=EXIT_STATUS -v skips=LIST -f ktap.awk FILE
 #
 # Prints a line for each failure, then "PASSED FAILED SKIPPED".
 
@@ -15,12 +17,41 @@ function failure(what) {
 	print "# failed: " name ": " what
 }
 
-# directive(text): SKIP or XFAIL if that is what the text ends with.
+# read_list(): what may be skipped.
+function read_list(    line, got) {
+	while ((got = (getline line <skips)) > 0) {
+		if (line ~ /^(#|$)/)
+			continue
+		if (split(line, word, " ") < 3)
+			failure("not understood in " skips ": " line)
+		listed++
+		stream_of[listed] = "^(" word[1] ")$"
+		case_of[listed] = "^(" word[2] ")$"
+		sub(/^[^ ]+ +[^ ]+ +/, "", line)
+		reason_of[listed] = line
+	}
+	if (got < 0)
+		failure("cannot read " skips)
+}
+
+# directive(text): is there one that says why a test did not pass?
 function directive(text) {
-	if (match(text, /# *(SKIP|XFAIL)/))
-		return substr(text, RSTART + RLENGTH - 4) ~ /SKIP/ ? \
-			"SKIP" : "XFAIL"
-	return ""
+	return text ~ /# *(SKIP|XFAIL)/
+}
+
+# skip(text, program): a test that has one. May it?
+function skip(text, program,    reason, i) {
+	match(text, / *# *(SKIP|XFAIL) */)
+	reason = substr(text, RSTART + RLENGTH)
+	text = substr(text, 1, RSTART - 1)
+	for (i = 1; i <= listed; i++)
+		if (name ~ stream_of[i] && text ~ case_of[i] &&
+		    reason == reason_of[i]) {
+			skipped++
+			return
+		}
+	failure((program == "" ? "" : program ": ") text " was skipped: " \
+		(reason == "" ? "it does not say why" : reason))
 }
 
 function reset() {
@@ -28,13 +59,13 @@ function reset() {
 	seen = bad = wrong = 0
 }
 
-# program_end(title, ok, skip): the verdict on a program is there.
-function program_end(title, ok, skip) {
+# program_end(title, ok): the verdict on a program is there.
+function program_end(title, ok) {
 	if (plan < 0 && !seen) {
 		if (!ok)
 			failure(title)
-		else if (skip)
-			skipped++
+		else if (directive(title))
+			skip(title, "")
 		else
 			passed++
 	} else {
@@ -48,11 +79,12 @@ function program_end(title, ok, skip) {
 		} else if (wrong) {
 			failure(title ": " wrong)
 			bad++
+		} else if (!plan) {
+			failure(title ": nothing was to be run")
+			bad++
 		}
 		if (!ok && !bad)
 			failure(title)
-		if (plan == 0 && ok)
-			skipped++
 	}
 	reset()
 }
@@ -60,6 +92,8 @@ function program_end(title, ok, skip) {
 BEGIN {
 	top_plan = -1
 	reset()
+	if (skips != "")
+		read_list()
 }
 
 { sub(/\r$/, "") }
@@ -76,9 +110,8 @@ BEGIN {
 			wrong = "case " n " where " seen " was due"
 	}
 	sub(/^[0-9]* *(- )?/, "", text)
-	d = directive(text)
-	if (d != "")
-		skipped++
+	if (directive(text) && ok)
+		skip(text, title_now)
 	else if (ok)
 		passed++
 	else {
@@ -109,7 +142,7 @@ BEGIN {
 	ok = !/^not/
 	text = $0
 	sub(/^(not )?ok *[0-9]* *(- )?/, "", text)
-	program_end(text, ok, directive(text) != "")
+	program_end(text, ok)
 	title_now = ""
 	next
 }
@@ -125,6 +158,8 @@ END {
 	open = title_now != "" ? " (in " title_now ")" : ""
 	if (top_plan < 0)
 		failure("no plan, broke off" open)
+	else if (!top_plan && !top_seen)
+		failure("nothing was to be run")
 	else if (top_seen < top_plan)
 		for (i = top_seen + 1; i <= top_plan; i++) {
 			failure("test " i " of " top_plan \
