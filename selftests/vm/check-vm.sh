@@ -65,6 +65,12 @@ stream_says()
 # shellcheck disable=SC2317 # called by stream()
 lines()
 {
+	[ ! -e "$work/once" ] || {
+		# The second time.
+		printf '%s\n' 1..1 'ok 1 again'
+		return 0
+	}
+	[ "$1" -ne 122 ] || touch "$work/once"
 	printf '%s\n' "${@:2}"
 	return "$1"
 }
@@ -89,9 +95,31 @@ plan_of_nothing()
 	stream_says '0 1 0' 'nothing was to be run' core-6.1 0 1..0
 }
 
+emulation_fault_runs_again()
+{
+	rm -f "$work/once"
+	stream_says '1 0 0' '' core-6.1 122 1..2 'ok 1 a'
+	rm "$work/once"
+	grep -qx 'ok 1 a' "$work/build/check/core-6.1.ktap.1"
+	# Not if something had failed.
+	stream_says '1 2 0' 'core-6.1: b' core-6.1 122 1..3 'ok 1 a' 'not ok 2 b'
+	rm "$work/once"
+	[ ! -e "$work/build/check/core-6.1.ktap.1" ]
+}
+
+# int3_at STATUS PLACE: the kernel says that it has died of a breakpoint there.
+int3_at()
+{
+	ends_with "$1" 'VM died' -- bash -c \
+		"echo 'Oops: int3: 0000 [#1] SMP' >/dev/kmsg
+		 echo 'RIP: 0010:$2' >/dev/kmsg
+		 echo c >/proc/sysrq-trigger"
+}
+
 ktap_begin
 ktap_case skip_for_another_reason_fails skip_for_another_reason
 ktap_case plan_of_nothing_fails plan_of_nothing
+ktap_case emulation_fault_runs_again emulation_fault_runs_again
 ktap_case results_and_status_come_back results_come_back
 ktap_case panic_fails ends_with 125 'VM died' -- \
 	bash -c 'echo c >/proc/sysrq-trigger'
@@ -110,7 +138,9 @@ ktap_case race_of_others_does_not_count ends_with 0 'it went on' \
 ktap_case words_on_console_are_no_success ends_with 125 'VM died' -- \
 	bash -c 'echo "exit 0 taint 0" >/dev/console
 		 /run/busybox poweroff -f'
-ktap_case emulation_fault_is_told_apart ends_with 122 'VM died' -- \
-	bash -c 'echo "Oops: int3: 0000 [#1] SMP" >/dev/kmsg
-		 echo c >/proc/sysrq-trigger'
+ktap_case emulation_fault_is_told_apart \
+	int3_at 122 'sched_clock_cpu+0x9/0xb0'
+ktap_case int3_in_the_module_fails \
+	int3_at 125 'tapmig_hook+0x9/0xb0 [tapmig]'
+ktap_case int3_where_a_module_was_fails int3_at 125 0xffffffffc0a1b2c3
 ktap_end
