@@ -2,6 +2,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 #
 # The VM runner itself: what must fail is seen to fail. In KTAP.
+#
+#   check-vm.sh          on a stock kernel
+#   check-vm.sh debug    what kmemleak finds, and that it looks
 
 set -euo pipefail
 shopt -s inherit_errexit
@@ -116,6 +119,52 @@ int3_at()
 		 echo c >/proc/sysrq-trigger"
 }
 
+# debug_ends_with STATUS PATTERN ARG…: the same on the kernel of debug-kernel.sh.
+debug_ends_with()
+{
+	ends_with "${@:1:2}" --kernel "$("$VM_DIR/debug-kernel.sh" image)" \
+		--append "panic_on_warn=0 acpi=noirq" --timeout 1200 "${@:3}"
+}
+
+leak()
+{
+	local dir=$work/leak
+
+	mkdir -p "$dir"
+	echo 'obj-m := leak.o' >"$dir/Kbuild"
+	cat >"$dir/leak.c" <<-'END'
+		#include <linux/module.h>
+		#include <linux/slab.h>
+
+		static int __init leak_init(void)
+		{
+			int i;
+
+			/* The last one may be on some stack yet. */
+			for (i = 0; i < 10; i++)
+				barrier_data(kzalloc(100, GFP_KERNEL));
+			return 0;
+		}
+		module_init(leak_init);
+
+		MODULE_LICENSE("GPL");
+		MODULE_DESCRIPTION("Loses memory");
+	END
+	dir=$("$VM_DIR/build-module.sh" debug --src "$dir")
+	debug_ends_with 125 'unreferenced object' --module "$dir/leak.ko" -- \
+		modprobe leak
+}
+
+if [ "${1:-}" = debug ]; then
+	ktap_begin
+	ktap_case leak_fails leak
+	ktap_case kmemleak_that_is_off_fails \
+		debug_ends_with 125 'kmemleak is off' -- \
+		bash -c 'echo off >/sys/kernel/debug/kmemleak'
+	ktap_end
+	exit
+fi
+
 ktap_begin
 ktap_case skip_for_another_reason_fails skip_for_another_reason
 ktap_case plan_of_nothing_fails plan_of_nothing
@@ -129,6 +178,8 @@ ktap_case power_off_fails ends_with 125 'VM died' -- \
 	/run/busybox poweroff -f
 ktap_case warning_on_console_fails ends_with 125 'kernel complained' -- \
 	bash -c 'echo "WARNING: CPU: 0 PID: 1 at nowhere" >/dev/kmsg'
+ktap_case warning_off_the_console_fails ends_with 125 'kernel complained' -- \
+	bash -c 'dmesg -n 1 && echo "<3>UBSAN: at nowhere" >/dev/kmsg'
 ktap_case race_of_the_module_fails ends_with 125 'kernel complained' \
 	--races-of tapmig -- bash -c \
 	'echo "BUG: KCSAN: data-race in a / b [tapmig]" >/dev/kmsg'

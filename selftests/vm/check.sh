@@ -260,6 +260,7 @@ group_debug()
 	wait "$other" || rc=$?
 	trap - EXIT
 	stream debug-traffic said "$rc" "$log" debug_vm debug-traffic.list
+	stream debug-finds "$VM_DIR/check-vm.sh" debug
 	poisoned
 }
 
