@@ -350,13 +350,18 @@ void tapmig_nl_notify(struct tapmig_hold *h)
 		return;
 	skb = genlmsg_new(GENLMSG_DEFAULT_SIZE, GFP_KERNEL);
 	if (!skb)
-		return;
+		goto lost;
 	if (tapmig_nl_fill_hold(h, skb, TAPMIG_CMD_HOLD_NTF, 0, 0, 0, NULL)) {
 		nlmsg_free(skb);
-		return;
+		goto lost;
 	}
 	genlmsg_multicast_netns(&tapmig_nl_family, h->net, skb, 0,
 				TAPMIG_NLGRP_EVENTS, GFP_KERNEL);
+	return;
+lost:
+	/* As if it had found no room with any of them. */
+	genl_set_err(&tapmig_nl_family, h->net, 0, TAPMIG_NLGRP_EVENTS,
+		     -ENOBUFS);
 }
 
 /**

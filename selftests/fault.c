@@ -710,6 +710,34 @@ TEST_F_TIMEOUT(fault, thaw_and_close_need_no_memory_of_the_caller, LONG)
 	SWEEP(FILLED, close_it);
 }
 
+/* Who listens can look for himself then. */
+TEST_F(fault, an_event_without_memory_is_told_as_lost)
+{
+	int fd = mnl_socket_get_fd(self->events.sk), nth, ret, told = 0;
+	__u32 peer = TAPMIG_HOLD_FLAGS_PEER;
+	bool hit = true;
+	char buf[8192];
+	ssize_t n;
+
+	reach(_metadata, self, ARMED);
+	for (nth = 1; hit; nth++) {
+		while (recv(fd, buf, sizeof(buf), MSG_DONTWAIT) > 0)
+			;
+		arm(nth);
+		ret = hold_set_flags(self->hold, peer, TAPMIG_HOLD_FLAGS_PEER);
+		hit = disarm();
+		if (ret)
+			continue;
+		peer ^= TAPMIG_HOLD_FLAGS_PEER;
+		n = recv(fd, buf, sizeof(buf), MSG_DONTWAIT);
+		EXPECT_TRUE(n > 0 || errno == ENOBUFS)
+			TH_LOG("fault %d: %s", nth, strerror(errno));
+		told += n < 0;
+	}
+	EXPECT_LT(0, told);
+	finish(_metadata, self);
+}
+
 /* --- a change of txqueuelen that the device refuses --------------------- */
 
 /*

@@ -98,6 +98,8 @@ int tapmig_compat_genl_unregister(struct tapmig_compat_genl_family *family);
 				flags)
 #define genl_has_listeners(family, net, group)				\
 	genl_has_listeners(&(family)->real, net, group)
+#define genl_set_err(family, net, portid, group, code)			\
+	genl_set_err(&(family)->real, net, portid, group, code)
 #endif /* TAPMIG_COMPAT_GENETLINK_C */
 
 #endif /* TAPMIG_HAVE_GENL_SPLIT_OPS */
