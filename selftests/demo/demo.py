@@ -44,7 +44,7 @@ class Demo(migration.Rows):
     def counts(self, name, results):
         pass
 
-    def relay_result(self, line):
+    def relay_result(self, lines):
         pass
 
     def verdict(self, name, net, complaints):

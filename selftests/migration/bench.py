@@ -71,7 +71,7 @@ class Bench(migration.Rows):
         super().__init__()
         self.rate = rate
 
-    def relay_result(self, line):
+    def relay_result(self, lines):
         pass
 
     def one(self, hold):

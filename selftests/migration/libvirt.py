@@ -275,7 +275,10 @@ class Rows(migration.Rows):
             p.kill()
             p.communicate()
         self.migrations = []
-        self.end_relays()
+        try:
+            self.end_relays()
+        except Failure as e:
+            self.say(str(e))
         if self.traffic:
             self.traffic.end()
             self.traffic = None

@@ -78,15 +78,17 @@ class Rows:
         self.relays = rig.Relays(self.qemu.host, destination, self.port)
 
     def end_relays(self, wait=False):
+        """Where the guest stays, they have nothing to wait for."""
         if not self.relays:
             return
-        try:
+        relays, self.relays = self.relays, None
+        with relays:
             if wait:
-                for line in self.relays.results():
-                    self.relay_result(line)
-        finally:
-            self.relays.end()
-            self.relays = None
+                self.relay_result(relays.results())
+        for line in relays.rest:
+            self.say(f"relay: {line}")
+            if line.startswith("done "):
+                raise Failure(f"the relay has moved what it must not: {line}")
 
     def connect(self, q, *capabilities, pause=True):
         """Begin to migrate to it."""
@@ -147,7 +149,10 @@ class Rows:
                 q.kill()
         self.others = []
         self.qemu = None
-        self.end_relays()
+        try:
+            self.end_relays()
+        except Failure as e:
+            self.say(str(e))
         if self.traffic:
             self.traffic.end()
             self.traffic = None
@@ -160,8 +165,10 @@ class Rows:
 
     # Verdicts
 
-    def relay_result(self, line):
-        print(f"#   relay: {line}")
+    def relay_result(self, lines):
+        for line in lines:
+            print(f"#   relay: {line}")
+        all_moved(lines)
 
     def counts(self, name, results):
         for n, (net, r) in enumerate(zip(NETS, results)):
@@ -257,6 +264,23 @@ def dropped_by_rig(r):
     return [f"the {who}'s own sockets or cards have dropped "
             f"{r[who]['dropped']} frames: the rig is at fault"
             for who in ("guest", "client") if r[who]["dropped"]]
+
+
+def all_moved(lines):
+    """
+    By what the relays say, all that was held has come to the other host. The
+    guest alone does not show it: what TCP loses is sent anew.
+    """
+    packets = {"source": [], "standby": []}
+    for line in lines:
+        result, role, *words = line.split()
+        said = dict(zip(words[::2], words[1::2]))
+        if result != "done" or said["dropped"] != "0" or said["refused"] != "0":
+            raise Failure(f"the relay of the {role} has lost some: {line}")
+        packets[role].append((said["label"], int(said["packets"])))
+    here, there = (sorted(p) for p in packets.values())
+    if here != there:
+        raise Failure(f"the source has moved {here}, the standby got {there}")
 
 
 def total(r, what):

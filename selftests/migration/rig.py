@@ -304,21 +304,22 @@ class Relays:
 
     def __init__(self, source, destination, port):
         """The port is a number, or something else for a socket that is."""
-        self.processes = []
+        self.processes = {}
+        self.rest = []
         uri = (f"tcp:{HOST_ADDRESS[destination]}:{port}", "--insecure") \
             if isinstance(port, int) else (f"unix:{RUN}/relay-{port}",)
         for host, way in ((destination, "--listen"), (source, "--connect")):
-            self.processes.append(subprocess.Popen(
+            self.processes[host] = subprocess.Popen(
                 in_host(host, "tapmig", "relay", way, *uri,
                         "--verbose", "--label", f"{LABEL}*",
                         log=f"{RUN}/relay-{port}-{host}.log"),
-                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, bufsize=0))
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, bufsize=0)
 
     def results(self, count=len(NETS)):
         """What the relays say of each hold when it is over."""
         # Unbuffered: select() sees every line that was not read.
         lines = []
-        for p in self.processes:
+        for p in self.processes.values():
             for _ in range(count):
                 if not select.select([p.stdout], [], [], TIMEOUT)[0]:
                     raise Failure("a relay does not come to its end")
@@ -328,10 +329,20 @@ class Relays:
                 lines.append(line.rstrip())
         return lines
 
-    def end(self):
-        for p in self.processes:
+    def __enter__(self):
+        return self
+
+    def __exit__(self, failed, *_):
+        for host, p in self.processes.items():
             stop_process(p)
+            # What nobody has waited for.
+            self.rest += p.stdout.read().decode().splitlines()
             p.stdout.close()
+        for host, p in self.processes.items():
+            # One that is elsewhere is killed.
+            wanted = -signal.SIGKILL & 0xff if host in REMOTE else 0
+            if p.returncode != wanted and not failed:
+                raise Failure(f"the relay of {host}: status {p.returncode}")
 
 
 class Hook:

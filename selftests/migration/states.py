@@ -739,8 +739,7 @@ def what_the_guest_had_no_buffer_for_is_held_first():
 @case
 def what_the_guest_had_no_buffer_for_is_the_first_there():
     a, b = without_buffers()
-    relays = rig.Relays("hostA", "hostB", "states")
-    try:
+    with rig.Relays("hostA", "hostB", "states") as relays:
         a.reach_switchover()
         for host in HOSTS:
             wait_until(f"a relay on {host}",
@@ -748,8 +747,6 @@ def what_the_guest_had_no_buffer_for_is_the_first_there():
         send("hostA", 1)
         a.switch_over()
         relays.results(1)
-    finally:
-        relays.end()
     # There it is read, and has no room again.
     wait_until("a frame is read", lambda: b.reads() == 0)
     expect(b.hold("delivered"), 4, "delivered")
@@ -1630,8 +1627,7 @@ def when_no_guest_comes_any_more_what_was_moved_stays_there():
             "env", f"LD_PRELOAD={os.path.abspath('./later.so')}",
             f"LATER={later}", QEMU))
         b = destination("-S")
-        relays = rig.Relays("hostA", "hostB", "later")
-        try:
+        with rig.Relays("hostA", "hostB", "later") as relays:
             a.reach_switchover()
             for host in HOSTS:
                 wait_until(f"a relay on {host}",
@@ -1646,8 +1642,6 @@ def when_no_guest_comes_any_more_what_was_moved_stays_there():
             tapmig("hostA", "set", "id", str(holds("hostA")[0]["id"]),
                    "max-frozen-ms", "100")
             relays.results(1)
-        finally:
-            relays.end()
     no_hold("hostA")
     b.command("cont")
     wait_no_hold("hostB")
