@@ -1247,6 +1247,48 @@ def after_a_failure_that_does_not_end_it_it_is_frozen():
     wait_no_hold()
 
 
+@quick
+@case
+def a_relay_that_has_gone_is_waited_for_as_long_as_was_asked():
+    # More than without the option.
+    wait_ms = 2000
+    a = Machine("hostA")
+    b = destination(mode=f"on,migration-hold-wait={wait_ms}")
+    there = holds("hostB")[0]
+    expect(there["wait_import_ms"], wait_ms, "wait")
+    tapmig("hostB", "set", "id", str(there["id"]), "peer", "on")
+    send("hostB", 2)
+    a.migrate()
+    a.reach("completed")
+    b.runs()
+    wait_until("handed over", lambda: b.counts() == (2, 2))
+    if b.hold("thaw-us") < wait_ms * 1000:
+        raise Failure(f"only {b.hold('thaw-us')} us later")
+    expect(hold("hostB"), ("live", "standby"), "hold")
+    a.quit()
+    b.quit()
+    no_hold("hostB")
+
+
+@quick
+@case
+def what_exceeds_the_limit_is_not_held():
+    limit = 1 << 20
+    a, b = pair(mode=f"on,migration-hold-limit={limit}")
+    a.reach_switchover()
+    for host in HOSTS:
+        expect(holds(host)[0]["max_bytes"], limit, f"limit of {host}")
+    # Each takes more than half a KiB.
+    send("hostA", 2048)
+    there = a.hold("held-bytes")
+    if not a.hold("dropped") or not limit // 2 < there <= limit:
+        raise Failure(f"{there} bytes held, {a.hold('dropped')} dropped")
+    a.cancel()
+    b.ended()
+    a.quit()
+    wait_no_hold()
+
+
 @case
 def thawed_by_another_it_freezes_again():
     b = destination()
