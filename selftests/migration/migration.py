@@ -133,6 +133,7 @@ class Rows:
         """Without traffic, to a QEMU with that property."""
         self.say(f"the guest moves to a QEMU with migration-hold="
                  f"{hold}")
+        source = self.qemu.host
         q = self.destination(hold)
         self.postcopy = False
         self.connect(q)
@@ -141,6 +142,7 @@ class Rows:
         self.go_on()
         q.wait("RESUME")
         self.arrived(q, hold)
+        discard_all(source)
 
     def give_up(self):
         """After a row that has failed half-way."""
@@ -158,8 +160,7 @@ class Rows:
             self.traffic = None
         for host in rig.HOSTS:
             try:
-                for h in rig.holds(host):
-                    tapmig(host, "discard", "id", str(h["id"]))
+                discard_all(host)
             except Failure as e:
                 self.say(str(e))
 
@@ -254,6 +255,12 @@ class Rows:
         self.say(f"{name}: took {time.monotonic() - before:.1f} s")
         with open(f"{OUT}/migration.json", "w") as f:
             json.dump(self.results, f, indent=1)
+
+
+def discard_all(host):
+    """Without a relay they are kept for minutes, with labels used again."""
+    for h in rig.holds(host):
+        tapmig(host, "discard", "id", str(h["id"]))
 
 
 def dropped_by_rig(r):
@@ -449,8 +456,11 @@ def started_later(rows):
 
 def relay_absent(rows):
     """Not worse than stock: lost is what came while nobody could read."""
+    source = rows.qemu.host
     rows.judge = at_most_stopped(rows)
-    return ordinary(rows, "on", relay=False)
+    complaints = ordinary(rows, "on", relay=False)
+    discard_all(source)
+    return complaints
 
 
 def at_most_stopped(rows):
