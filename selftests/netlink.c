@@ -470,6 +470,36 @@ TEST_F(nl, a_request_is_taken_whole_or_not_at_all)
 	EXPECT_EQ(3, info_of(self->hold).pending_imports);
 }
 
+/* Who closes the session has promised more. */
+TEST_F(nl, a_packet_left_incomplete_is_counted_as_lost)
+{
+	const struct bad part = { .seq = 1, .len = 200, .data = 100 };
+	const struct bad rest = { .seq = 1, .len = 200, .data = 100,
+				  .offset = 100 };
+	struct tapmig_info i;
+
+	ASSERT_EQ(0, hold_freeze(self->hold));
+	ASSERT_EQ(0, nl_begin(&self->nl, self->id, 0));
+	ASSERT_EQ(0, import_bad(&self->nl, self->buf, self->id, &part));
+	EXPECT_EQ(0, info_of(self->hold).lost);
+	EXPECT_EQ(-EINVAL, nl_sync(&self->nl, self->id, 1));
+	ASSERT_EQ(0, nl_end(&self->nl, self->id));
+	i = info_of(self->hold);
+	EXPECT_EQ(1, i.lost);
+	EXPECT_EQ(0, i.imported);
+	EXPECT_EQ(0, i.pending_imports);
+	EXPECT_EQ(0, i.held_bytes);
+	/* Nothing of it is left that another session could complete. */
+	ASSERT_EQ(0, nl_begin(&self->nl, self->id, 0));
+	EXPECT_EQ(-EINVAL, import_bad(&self->nl, self->buf, self->id, &rest));
+	EXPECT_EQ(0, import_bad(&self->nl, self->buf, self->id, &part));
+	EXPECT_EQ(0, import_bad(&self->nl, self->buf, self->id, &rest));
+	ASSERT_EQ(0, nl_end(&self->nl, self->id));
+	i = info_of(self->hold);
+	EXPECT_EQ(1, i.lost);
+	EXPECT_EQ(1, i.imported);
+}
+
 TEST_F(nl, a_message_that_lies_about_its_length_is_refused)
 {
 	struct nlmsghdr *nlh;
