@@ -198,7 +198,8 @@ TEST_F_TIMEOUT(load, thaws_lose_nothing_while_two_processors_send, 1200)
 /*
  * The hook has seen that its queue is frozen, and is about to try the ring's
  * lock, when the thaw takes place. That are a few instructions; a program at
- * the entry of spin_trylock() makes them last. Negative if there is no way.
+ * the entry of spin_trylock() makes them last. Negative if there is no way, else
+ * it can be read how often this has happened, on the first processor.
  */
 #ifdef __x86_64__
 static int delay_hook(void)
@@ -207,6 +208,8 @@ static int delay_hook(void)
 	struct perf_event_attr attr = {
 		.size = sizeof(attr),
 		.config1 = (uintptr_t)"_raw_spin_trylock",
+		/* Until it has the program. */
+		.disabled = 1,
 	};
 	int type, prog, fd;
 	FILE *f;
@@ -245,10 +248,12 @@ static int delay_hook(void)
 		{ .code = BPF_LD | BPF_IMM | BPF_DW, .dst_reg = BPF_REG_3,
 		  .imm = to },
 		{ .imm = to >> 32 },
+		/* What returns 0 is not counted. */
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0 },
 		{ .code = BPF_JMP | BPF_JLT | BPF_X, .dst_reg = BPF_REG_1,
-		  .src_reg = BPF_REG_2, .off = 5 },
+		  .src_reg = BPF_REG_2, .off = 6 },
 		{ .code = BPF_JMP | BPF_JGE | BPF_X, .dst_reg = BPF_REG_1,
-		  .src_reg = BPF_REG_3, .off = 4 },
+		  .src_reg = BPF_REG_3, .off = 5 },
 		/* It is ours. */
 		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_6,
 		  .imm = 3000 },
@@ -257,7 +262,8 @@ static int delay_hook(void)
 		  .imm = 1 },
 		{ .code = BPF_JMP | BPF_JNE | BPF_K, .dst_reg = BPF_REG_6,
 		  .off = -3 },
-		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0 },
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0,
+		  .imm = 1 },
 		{ .code = BPF_JMP | BPF_EXIT },
 	};
 
@@ -277,10 +283,14 @@ static int delay_hook(void)
 TEST_F_TIMEOUT(load, a_hook_that_is_late_leaves_a_thawed_ring_alone, 300)
 {
 	int fd = delay_hook();
+	__u64 delayed;
 
 	if (fd < 0)
 		SKIP(return, "this kernel has no probes for programs");
 	thaws_under_load(_metadata, self, 30);
+	ASSERT_EQ(sizeof(delayed), read(fd, &delayed, sizeof(delayed)));
+	EXPECT_LT(0, delayed);
+	TH_LOG("late %llu times", delayed);
 	close(fd);
 }
 
