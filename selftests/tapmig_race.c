@@ -3,7 +3,8 @@
  * All at once: threads send, freeze, thaw, discard, export, commit, import,
  * change limits, let deadlines pass, close holds and make new ones, while the
  * device is resized, loses and gets queues, moves between network namespaces,
- * changes its reader, or goes away. Every frame has a number. In the end
+ * changes its reader, or goes away, by itself, with its network namespace, or
+ * with the last who has it open. Every frame has a number. In the end
  *
  *	sent = read + committed + exported from dead holds + counted as dropped,
  *	       trimmed, discarded, skipped or lost
@@ -17,7 +18,8 @@
  *   done to frozen holds only, so the ring has at most what is sent in this
  *   moment: a frame may be missing if its send overlaps that, no other.
  * - The ring of a device that goes away goes with it. If the hold is frozen
- *   then, nothing may be missing; else no more than fits the rings.
+ *   then, nothing may be missing; else no more than was, or came since, where
+ *   the hold did not have it.
  *
  * TAPMIG_RACE_SEED repeats a choice of operations (not of moments),
  * TAPMIG_RACE_TIMES multiplies the work.
@@ -46,6 +48,23 @@
 #define DETACHES	2
 #define VHOST		4
 #define DELETES		8
+
+/* How a device goes away. */
+enum end {
+	DELETED,
+	WITH_NETNS,
+	WITH_FDS,
+	ENDS,
+};
+
+/* What has to succeed now and then. */
+enum work {
+	FREEZE,
+	THAW,
+	IMPORT,
+	COMMIT,
+	WORKS,
+};
 
 struct flow {
 	/* Numbers used; each may have been sent, and may be anywhere. */
@@ -91,6 +110,13 @@ struct race {
 	__u64 counted;
 	__u64 holds;
 	__u64 import_seq;
+	/* When the device began to go, see loose_begin(). */
+	__s64 loose;
+	__u32 sent_then;
+	__u64 delivered_then;
+	pthread_t reader;
+	/* In all races. */
+	__u32 worked[WORKS];
 	__u32 twice;
 	__u32 strange;
 	__u32 broken;
@@ -289,6 +315,12 @@ static void *reader(void *arg)
 
 /* --- operations on holds -------------------------------------------------- */
 
+static void worked(struct race *r, enum work what, int ret)
+{
+	if (!ret)
+		add(r->worked[what], 1);
+}
+
 static void import_some(struct race *r, struct nl *nl, __u64 *seed)
 {
 	struct flow *f = &r->f[FLOW_IMPORTS];
@@ -310,6 +342,7 @@ static void import_some(struct race *r, struct nl *nl, __u64 *seed)
 		if (!nl_import(nl, r->id, &p[i], 1, &res) && res.accepted) {
 			f->sent[first + i] = 1;
 			add(r->sent, 1);
+			worked(r, IMPORT, 0);
 		}
 		free(p[i].data);
 	}
@@ -332,17 +365,23 @@ static void perhaps_gone(struct race *r, const struct pkts *p)
 /* Everything that was exported up to a number is freed, and known. */
 static void commit_some(struct race *r, struct nl *nl, int hold)
 {
-	struct tapmig_info before = info_of(hold), after;
+	struct tapmig_info before, after;
 	__u64 newest = 0;
 	struct pkts p;
 	int begun, err, i;
 
+	/* Only then there is anything, perhaps soon. */
+	worked(r, FREEZE, hold_freeze(hold));
+	for (i = 0; i < 5 && !info_of(hold).held_packets; i++)
+		poll(NULL, 0, 1);
+	before = info_of(hold);
 	/* From here to its thaw a standby trims nothing. */
 	begun = !nl_begin(nl, r->id, 1000000);
 	err = nl_export(nl, r->id, 0, &p);
 	for (i = 0; i < p.n; i++)
 		newest = p.v[i].seq > newest ? p.v[i].seq : newest;
 	if (!err && newest && !hold_commit(hold, newest)) {
+		worked(r, COMMIT, 0);
 		after = info_of(hold);
 		/* Has it thawed and frozen again meanwhile? */
 		if (begun && before.state == TAPMIG_STATE_FROZEN &&
@@ -529,25 +568,30 @@ static void work(struct race *r, struct nl *nl, __u64 *seed)
 	}
 
 	pthread_rwlock_rdlock(&r->life);
+	if (r->hold < 0) {
+		pthread_rwlock_unlock(&r->life);
+		return;
+	}
 	/* Each call with an fd of its own; only the last close counts. */
 	fd = dup(r->hold);
 	switch (rnd(seed, 20)) {
 	case 0 ... 3:
-		hold_freeze_flags(fd, rnd(seed, 2));
+		worked(r, FREEZE, hold_freeze_flags(fd, rnd(seed, 2)));
 		break;
 	case 4:
-		nl_hold_cmd(nl, TAPMIG_CMD_HOLD_FREEZE, r->id);
+		worked(r, FREEZE, nl_hold_cmd(nl, TAPMIG_CMD_HOLD_FREEZE,
+					      r->id));
 		break;
 	case 5 ... 6:
-		hold_thaw(fd);
+		worked(r, THAW, hold_thaw(fd));
 		break;
 	case 7:
-		nl_hold_cmd(nl, TAPMIG_CMD_HOLD_THAW, r->id);
+		worked(r, THAW, nl_hold_cmd(nl, TAPMIG_CMD_HOLD_THAW, r->id));
 		break;
 	case 8:
 		/* Not for ever. */
 		nl_set(nl, r->id, TAPMIG_A_HOLD_WAIT_IMPORT_MS, 5);
-		hold_thaw_wait(fd);
+		worked(r, THAW, hold_thaw_wait(fd));
 		break;
 	case 9:
 		hold_prepare(fd, rnd(seed, 2) ? 0 : 700 + rnd(seed, 1000));
@@ -694,56 +738,6 @@ static void *changer(void *arg)
 	return NULL;
 }
 
-/* The end of the device, maybe by that of its network namespace. */
-static void dev_delete(struct race *r, struct nl *nl, bool frozen, bool ns)
-{
-	int fd;
-
-	pthread_mutex_lock(&r->dev);
-	if (frozen) {
-		pthread_rwlock_wrlock(&r->life);
-		pthread_mutex_lock(&r->discards);
-		while (hold_calm(r, nl) == TAPMIG_STATE_ARMED)
-			hold_freeze(r->hold);
-	}
-	add(r->deleted, 1);
-	change(r);
-	netns_enter(r->ns[r->at]);
-	if (ns) {
-		if (unshare(CLONE_NEWNET))
-			die("cannot make a network namespace");
-		fd = netns_fd();
-		netns_enter(r->ns[r->at]);
-		link_netns(NAME, fd);
-		/* Nobody has it any more. */
-		close(fd);
-	} else {
-		link_del(NAME);
-	}
-	netns_enter(r->ns[0]);
-	if (!busywait(info_of(r->hold).state == TAPMIG_STATE_DEAD))
-		die("a hold without a device lives on");
-	if (frozen) {
-		pthread_mutex_unlock(&r->discards);
-		pthread_rwlock_unlock(&r->life);
-	}
-	pthread_mutex_unlock(&r->dev);
-}
-
-/* --- a race --------------------------------------------------------------- */
-
-static void forget(struct race *r)
-{
-	int f;
-
-	for (f = 0; f < FLOWS; f++) {
-		free(r->f[f].sent);
-		free(r->f[f].got);
-		free(r->f[f].gone);
-		free(r->f[f].excused);
-	}
-}
-
 static __u64 counted_now(struct race *r)
 {
 	struct tapmig_info info = info_of(r->hold);
@@ -773,6 +767,120 @@ static __u64 waiting(struct race *r, __u64 *excused)
 	return n;
 }
 
+/*
+ * What may get lost, at most: what is where the hold does not have it, here,
+ * and what is sent or leaves the hold until the end. It may be too much when
+ * some of it is found or counted meanwhile.
+ */
+static void loose_begin(struct race *r)
+{
+	struct tapmig_info i;
+	__u64 excused;
+
+	r->sent_then = load(r->sent);
+	r->loose = -counted_now(r);
+	r->loose += waiting(r, &excused);
+	i = info_of(r->hold);
+	r->loose -= i.held_packets + i.pending_imports;
+	r->delivered_then = i.delivered;
+}
+
+/*
+ * Only the hold has the queues still. They, and so the device, go with it; what
+ * it has is kept if that is asked for, else goes through the rings.
+ */
+static void fds_close(struct race *r, struct nl *nl, bool keep)
+{
+	struct tapmig_info i;
+	struct hold_nl h;
+
+	/* It would read what another has opened meanwhile. */
+	add(r->stop, 1);
+	pthread_join(r->reader, NULL);
+	nic_close(&r->n);
+	if (!keep) {
+		pthread_rwlock_wrlock(&r->life);
+		pthread_mutex_lock(&r->discards);
+	}
+	hold_set_flags(r->hold, keep ? TAPMIG_HOLD_FLAGS_DETACHED : 0,
+		       TAPMIG_HOLD_FLAGS_DETACHED);
+	i = info_of(r->hold);
+	counts_add(&r->counted, &i);
+	if (keep)
+		r->loose = 0;
+	else
+		r->loose += i.held_packets + i.pending_imports +
+			    i.delivered - r->delivered_then;
+	close(r->hold);
+	r->hold = -1;
+	if (!busywait(!if_nametoindex(NAME)))
+		die("a device that nobody has lives on");
+	if (keep)
+		hold_bury(r, nl, false);
+	else if (!busywait(nl_get(nl, r->id, &h)))
+		die("a hold that nobody has lives on");
+	if (!keep) {
+		pthread_mutex_unlock(&r->discards);
+		pthread_rwlock_unlock(&r->life);
+	}
+}
+
+static void dev_end(struct race *r, struct nl *nl, bool frozen, enum end how)
+{
+	int fd;
+
+	pthread_mutex_lock(&r->dev);
+	if (frozen) {
+		pthread_rwlock_wrlock(&r->life);
+		pthread_mutex_lock(&r->discards);
+		while (hold_calm(r, nl) == TAPMIG_STATE_ARMED)
+			hold_freeze(r->hold);
+	}
+	loose_begin(r);
+	add(r->deleted, 1);
+	change(r);
+	netns_enter(r->ns[r->at]);
+	switch (how) {
+	case WITH_NETNS:
+		if (unshare(CLONE_NEWNET))
+			die("cannot make a network namespace");
+		fd = netns_fd();
+		netns_enter(r->ns[r->at]);
+		link_netns(NAME, fd);
+		/* Nobody has it any more. */
+		close(fd);
+		break;
+	case WITH_FDS:
+		fds_close(r, nl, frozen);
+		break;
+	default:
+		link_del(NAME);
+	}
+	netns_enter(r->ns[0]);
+	if (r->hold >= 0 &&
+	    !busywait(info_of(r->hold).state == TAPMIG_STATE_DEAD))
+		die("a hold without a device lives on");
+	if (frozen) {
+		pthread_mutex_unlock(&r->discards);
+		pthread_rwlock_unlock(&r->life);
+	}
+	pthread_mutex_unlock(&r->dev);
+}
+
+/* --- a race --------------------------------------------------------------- */
+
+static void forget(struct race *r)
+{
+	int f;
+
+	for (f = 0; f < FLOWS; f++) {
+		free(r->f[f].sent);
+		free(r->f[f].got);
+		free(r->f[f].gone);
+		free(r->f[f].excused);
+	}
+}
+
 /* All that has to come has. */
 static bool quiet(struct race *r)
 {
@@ -783,13 +891,12 @@ static bool quiet(struct race *r)
 
 /* @delete: 0; 1: at some time; 2: when frozen. */
 static void run_race(struct __test_metadata *_metadata, struct race *r,
-		     __u32 steps, int delete, bool ns)
+		     __u32 steps, int delete, enum end how)
 {
 	__u64 seed = r->seed, missing, excused, counted, sent = 0;
 	struct worker w[WORKERS] = {};
 	struct sender s[SENDERS] = {};
 	struct changer c = { .r = r };
-	pthread_t read_thread;
 	struct nl nl;
 	__u32 i, end;
 	int f;
@@ -815,7 +922,7 @@ static void run_race(struct __test_metadata *_metadata, struct race *r,
 	nl_open(&nl);
 	ASSERT_TRUE(nic_open_named(&r->n, NAME, TAP, 12, r->queues));
 	hold_make(r, &seed);
-	ASSERT_EQ(0, pthread_create(&read_thread, NULL, reader, r));
+	ASSERT_EQ(0, pthread_create(&r->reader, NULL, reader, r));
 	for (i = 0; i < SENDERS; i++) {
 		s[i] = (struct sender) { .r = r, .flow = i };
 		ASSERT_EQ(0, pthread_create(&s[i].thread, NULL, sender,
@@ -833,15 +940,18 @@ static void run_race(struct __test_metadata *_metadata, struct race *r,
 		end = steps / 4 + rnd(&seed, steps / 2);
 		while (load(r->steps) < end)
 			step_wait(r, end - 1);
-		dev_delete(r, &nl, delete == 2, ns);
+		dev_end(r, &nl, delete == 2, how);
 	}
 	for (i = 0; i < WORKERS; i++)
 		pthread_join(w[i].thread, NULL);
 	pthread_join(c.thread, NULL);
 
-	if (delete) {
+	if (delete && r->hold >= 0) {
+		if (delete == 1)
+			r->loose += info_of(r->hold).delivered -
+				    r->delivered_then;
 		hold_bury(r, &nl, true);
-	} else {
+	} else if (!delete) {
 		if (hold_calm(r, &nl) == TAPMIG_STATE_FROZEN)
 			ASSERT_EQ(0, hold_thaw(r->hold));
 		hold_calm(r, &nl);
@@ -854,15 +964,21 @@ static void run_race(struct __test_metadata *_metadata, struct race *r,
 		pthread_join(s[i].thread, NULL);
 	if (!delete)
 		busywait(quiet(r));
-	add(r->stop, 1);
-	pthread_join(read_thread, NULL);
+	if (!r->stop) {
+		add(r->stop, 1);
+		pthread_join(r->reader, NULL);
+	}
 	counted = delete ? r->counted : counted_now(r);
 	missing = waiting(r, &excused);
 	for (f = 0; f < FLOWS; f++)
 		for (i = 0; i < r->f[f].next; i++)
 			sent += r->f[f].sent[i];
-	if (delete == 1)
-		excused += 1500 * r->queues;
+	/* Such a hold is no more frozen when the device goes. */
+	if (delete == 1 || (delete && how == WITH_FDS)) {
+		r->loose += r->sent - r->sent_then;
+		EXPECT_LE(0, r->loose);
+		excused += r->loose;
+	}
 	EXPECT_TRUE(missing >= counted && missing <= counted + excused)
 		TH_LOG("%llu sent, %llu not to be found, %llu counted, %llu may be missing",
 		       sent, missing, counted, excused);
@@ -871,7 +987,8 @@ static void run_race(struct __test_metadata *_metadata, struct race *r,
 	EXPECT_EQ(0, r->broken);
 	TH_LOG("seed %llu: %llu frames, %llu of them counted, %llu excused, %llu holds, %u moves",
 	       r->seed, sent, counted, excused, r->holds, r->moved);
-	close(r->hold);
+	if (r->hold >= 0)
+		close(r->hold);
 	nic_close(&r->n);
 	nl_close(&nl);
 	forget(r);
@@ -940,18 +1057,33 @@ FIXTURE_TEARDOWN(race)
 TEST_F_TIMEOUT(race, every_frame_is_accounted_for, 3600)
 {
 	long steps = variant->steps * self->times / 100, i;
-	long rounds = variant->rounds * self->times / 100;
+	long rounds = variant->rounds * self->times / 100, all;
+	const __u32 *n = self->r->worked;
 
 	TH_LOG("seed %llu", self->r->seed);
+	/* Each way once, at least. */
+	if (rounds < 2 * ENDS)
+		rounds = 2 * ENDS;
+	all = variant->what & DELETES ? rounds * variant->steps / 2 : steps;
 	if (!(variant->what & DELETES))
-		run_race(_metadata, self->r, steps, 0, false);
+		run_race(_metadata, self->r, steps, 0, 0);
 	else
 		for (i = 0; i < rounds; i++) {
 			run_race(_metadata, self->r, variant->steps,
-				 1 + (i & 1), i & 2);
+				 1 + (i & 1), i / 2 % ENDS);
 			ASSERT_TRUE(_metadata->exit_code == KSFT_PASS);
 			self->r->seed += 2;
 		}
+	/* Else it was a race of refusals; a short one may be without some. */
+	EXPECT_LT(0, n[FREEZE]);
+	if (all >= 500) {
+		EXPECT_LT(0, n[THAW]);
+		EXPECT_LT(0, n[IMPORT]);
+	}
+	if (all >= 500 && !(variant->what & VHOST))
+		EXPECT_LT(0, n[COMMIT]);
+	TH_LOG("%u freezes, %u thaws, %u imports, %u commits", n[FREEZE],
+	       n[THAW], n[IMPORT], n[COMMIT]);
 }
 
 TEST_HARNESS_MAIN
