@@ -180,6 +180,9 @@ group_long()
 	list_in_vms long.list 14400 "${TEST_SERIES[@]}"
 	cpus=2
 	races
+	if built debug-build tool tests payload kmod-debug; then
+		stream debug-long debug_vm debug-long.list
+	fi
 	if built soak-build soak-programs kmod-6.1 kmod-7.3; then
 		for part in "${TEST_SERIES[@]}"; do
 			stream "soak-$part" env BUILD="$BUILD" SOAK_PERCENT=10 \
