@@ -233,7 +233,8 @@ debug_vm()
 	"$VM_DIR/run.sh" --kernel "$("$VM_DIR/debug-kernel.sh" image)" \
 		--module "$BUILD/kmod-debug/tapmig.ko" \
 		--payload "$BUILD/payload" --out "$OUT/${1%.list}" \
-		--timeout 3600 --append "panic_on_warn=0 acpi=noirq" -- \
+		--mem 2560 --timeout 3600 \
+		--append "panic_on_warn=0 acpi=noirq" -- \
 		env KERNEL_SERIES=debug /run/payload/vm-tests "$1"
 }
 
