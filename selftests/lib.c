@@ -477,20 +477,6 @@ int nic_attach(struct nic *n)
 	return fd;
 }
 
-/*
- * A sender that moves to another CPU can overtake itself: the packets of a veth
- * device wait for the softirq of the CPU that sent them. Let the flow tell the
- * CPU.
- */
-static void keep_order(const char *name)
-{
-	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
-	char mask[16];
-
-	snprintf(mask, sizeof(mask), "%x", cpus > 31 ? ~0U : (1U << cpus) - 1);
-	link_sysfs(name, "queues/rx-0/rps_cpus", mask);
-}
-
 static bool tap_over_veth(struct nic *n)
 {
 	const char *kind = n->kind == MACVTAP ? "macvtap" : "ipvtap";
@@ -503,7 +489,6 @@ static bool tap_over_veth(struct nic *n)
 	errno = -ret;
 	if (ret)
 		die("cannot make a veth pair");
-	keep_order(lower);
 	ret = link_add(kind, n->name, lower,
 		       n->kind == MACVTAP ? fill_macvtap : fill_ipvtap,
 		       NULL, n->queues);
