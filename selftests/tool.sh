@@ -1278,9 +1278,9 @@ monitor_ends_with_the_module() {
 
 	# It has to come back.
 	modprobe -qn tapmig || return "$KSFT_SKIP"
-	"$TAPMIG" -j monitor >"$tmp/monitor" 2>"$tmp/monitor.err" &
+	"$TAPMIG" -j monitor >"$tmp/told" 2>"$tmp/told.err" &
 	pid=$!
-	wait_for grep -q ready "$tmp/monitor" || return 1
+	wait_for grep -q ready "$tmp/told" || return 1
 	# Another one is stopped, and not told of the end: too much happens.
 	"$TAPMIG" monitor >"$tmp/stopped" 2>"$tmp/stopped.err" &
 	stopped=$!
@@ -1310,7 +1310,7 @@ monitor_ends_with_the_module() {
 		expect_error 'the tapmig module was unloaded' || return 1
 	rc=0
 	wait "$pid" || rc=$?
-	cp "$tmp/monitor.err" "$errors"
+	cp "$tmp/told.err" "$errors"
 	expect_rc 1 && expect_error 'the tapmig module was unloaded'
 }
 
