@@ -198,8 +198,8 @@ TEST_F_TIMEOUT(load, thaws_lose_nothing_while_two_processors_send, 1200)
 /*
  * The hook has seen that its queue is frozen, and is about to try the ring's
  * lock, when the thaw takes place. That are a few instructions; a program at
- * the entry of spin_trylock() makes them last. Negative if there is no way, else
- * it can be read how often this has happened, on the first processor.
+ * the entry of spin_trylock() makes them last. Negative if there is no way,
+ * else it can be read how often this has happened, on the first processor.
  */
 #ifdef __x86_64__
 static int delay_hook(void)

@@ -1851,6 +1851,50 @@ def half_of_a_block(t):
 
 
 @case
+def random_changes_in_a_good_stream():
+    """Whatever becomes of the connection, the relay lives."""
+    import random
+    chance = random.Random(20260101)
+    t = target()
+    handles = None
+    for _ in range(30):
+        peer = t.peer(hello=False)
+        if handles is None:
+            peer.send(section(), message("HELLO", 1, 0, bytes(16)))
+            handles = ready(peer)
+            peer.close()
+            continue
+        stream = bytearray(
+            section() + message("HELLO", 1, 0, bytes(16)) +
+            message("PING", 1) +
+            offer(8, SOURCE, FROZEN, D_LABEL.encode(), frozen_ns=1) +
+            interface(label=D_LABEL.encode()) +
+            message("PAIR", 0, 8, handles[D_LABEL]) +
+            message("PONG", 1, 1) +
+            offer(7, STANDBY, FROZEN, S_LABEL.encode(), frozen_ns=1) +
+            message("WITHDRAW", 8))
+        for _ in range(chance.randint(1, 4)):
+            stream[chance.randrange(len(stream))] = chance.randrange(256)
+        peer.send(bytes(stream))
+        peer.send(b"\xff" * 12)
+        peer.end(30)
+        peer.close()
+        expect(t.relay.alive(), f"the relay has ended at {stream.hex()}")
+    expect(t.a.info()["held_packets"] == t.held, "packets are gone")
+    t.reset()
+
+
+@case
+def relay_has_survived_all():
+    t = target()
+    held = t.a.info()["held_packets"]
+    status = t.relay.end()
+    end_target()
+    expect(held == t.held, f"{held} of {t.held} are held")
+    expect(status == 0, f"exit status {status}")
+
+
+@case
 def no_peer_makes_the_relay_grow():
     """Beyond what it keeps for one connection: see bound."""
     with Target(options=("--buffer", "64K")) as t:
@@ -1902,47 +1946,3 @@ def strangers_at_a_unix_socket_are_refused():
                 expect((heard == "", refused) == (uid not in (0, runs),) * 2,
                        f"{uid}, a relay of {runs}: {heard} "
                        f"{relay.said()[len(said):]}")
-
-
-@case
-def random_changes_in_a_good_stream():
-    """Whatever becomes of the connection, the relay lives."""
-    import random
-    chance = random.Random(20260101)
-    t = target()
-    handles = None
-    for _ in range(30):
-        peer = t.peer(hello=False)
-        if handles is None:
-            peer.send(section(), message("HELLO", 1, 0, bytes(16)))
-            handles = ready(peer)
-            peer.close()
-            continue
-        stream = bytearray(
-            section() + message("HELLO", 1, 0, bytes(16)) +
-            message("PING", 1) +
-            offer(8, SOURCE, FROZEN, D_LABEL.encode(), frozen_ns=1) +
-            interface(label=D_LABEL.encode()) +
-            message("PAIR", 0, 8, handles[D_LABEL]) +
-            message("PONG", 1, 1) +
-            offer(7, STANDBY, FROZEN, S_LABEL.encode(), frozen_ns=1) +
-            message("WITHDRAW", 8))
-        for _ in range(chance.randint(1, 4)):
-            stream[chance.randrange(len(stream))] = chance.randrange(256)
-        peer.send(bytes(stream))
-        peer.send(b"\xff" * 12)
-        peer.end(30)
-        peer.close()
-        expect(t.relay.alive(), f"the relay has ended at {stream.hex()}")
-    expect(t.a.info()["held_packets"] == t.held, "packets are gone")
-    t.reset()
-
-
-@case
-def relay_has_survived_all():
-    t = target()
-    held = t.a.info()["held_packets"]
-    status = t.relay.end()
-    end_target()
-    expect(held == t.held, f"{held} of {t.held} are held")
-    expect(status == 0, f"exit status {status}")
