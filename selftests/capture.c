@@ -381,7 +381,7 @@ TEST_F(amount, the_ring_becomes_smaller_before_all_is_read)
 	EXPECT_LE(398, room);
 	EXPECT_EQ(0, t.repeats);
 	EXPECT_EQ(0, t.strange);
-	/* And has its own size when it was read. */
+	/* What was in it when it shrank is there. */
 	EXPECT_TRUE(read_so_many(&self->n, &t, 1000));
 	EXPECT_EQ(0, nic_drain(&self->n, &t));
 }

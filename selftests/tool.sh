@@ -1218,6 +1218,14 @@ monitor_tells_state_then_changes() {
 	expect_rc 0
 }
 
+# events_are_lost LABEL: what happens to its holds fills the socket of a listener
+# who does not read. It is called until the kernel says so.
+events_are_lost() {
+	tool set label "$1" peer on && tool set label "$1" peer off
+	awk '$2 == 16 && $9 > 0 { full = 1 } END { exit !full }' \
+		/proc/net/netlink
+}
+
 test_case monitor_survives_lost_events
 monitor_survives_lost_events() {
 	local pid i line
@@ -1243,12 +1251,7 @@ monitor_survives_lost_events() {
 	told '"ready"' || return 1
 	# Until the kernel says that the stopped reader's socket is full.
 	kill -STOP "$pid"
-	full() {
-		tool set label first peer on && tool set label first peer off
-		awk '$2 == 16 && $9 > 0 { full = 1 } END { exit !full }' \
-			/proc/net/netlink
-	}
-	wait_for full || return 1
+	wait_for events_are_lost first || return 1
 	tool discard dev tt0
 	freeze dev tt1 label second
 	kill -CONT "$pid"
@@ -1290,12 +1293,7 @@ monitor_ends_with_the_module() {
 	for i in 0 1 2 3 4 5 6 7; do
 		freeze dev tt0 queue "$i" label first
 	done
-	full() {
-		tool set label first peer on && tool set label first peer off
-		awk '$2 == 16 && $9 > 0 { full = 1 } END { exit !full }' \
-			/proc/net/netlink
-	}
-	wait_for full || return 1
+	wait_for events_are_lost first || return 1
 	tool discard dev tt0
 	wait_for unload || return 1
 	# Whether there is another one by then or not.

@@ -525,12 +525,7 @@ def memory_runs_out_once():
 
 def migrates_after_all(m):
     """The second try of it goes through."""
-    m.paired()
-    m.stop()
-    m.sender.frames(STOPPED)
-    m.start()
-    m.in_step()
-    m.sender.frames(100)
+    moved(m)
     m.ra.wait_done(2)
     m.rb.wait_done(2)
 
