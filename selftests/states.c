@@ -42,7 +42,7 @@ enum op {
 
 #define NEEDS_FD	1	/* an ioctl on the hold fd */
 #define NEEDS_ID	2	/* a netlink request */
-#define ALONE		4	/* takes time to come about */
+#define DEADLINE	4	/* only one of these at a time */
 
 /*
  * What an operation answers. -EBUSY of IMPORT, SYNC and END is for want of an
@@ -97,9 +97,9 @@ static const struct {
 	ROW(RESIZE, 0, 0, 0, 0, 0, 0),
 	ROW(CLOSE, NEEDS_FD, 0, 0, 0, 0, 0),
 	ROW(DELETE, 0, 0, 0, 0, 0, 0),
-	/* The deadline passes, if it is running. */
-	ROW(EXPIRE, NEEDS_ID | ALONE, 0, 0, 0, 0, 0),
-	ROW(EXPIRE_DISCARD, NEEDS_ID | ALONE, 0, 0, 0, 0, 0),
+	/* From now on the deadline passes at once, if it is running. */
+	ROW(EXPIRE, NEEDS_ID | DEADLINE, 0, 0, 0, 0, 0),
+	ROW(EXPIRE_DISCARD, NEEDS_ID | DEADLINE, 0, 0, 0, 0, 0),
 #undef ROW
 };
 
@@ -112,6 +112,9 @@ static const struct {
 #define IMPORTING	TAPMIG_HOLD_FLAGS_IMPORTING
 
 enum waits { LONG, ZERO, NONE };
+
+/* When the deadline passes, and what is done then. */
+enum deadline { LATER, SOON, SOON_DISCARD };
 
 /* All of it is set to zero before, as it is compared as a whole. */
 struct model {
@@ -130,6 +133,7 @@ struct model {
 	/* A packet was imported, and its number is remembered. */
 	bool seen;
 	bool deadline;
+	__u32 passes;
 	/* The hand-over will happen by itself. */
 	bool due;
 	/* The fd was closed, and the hold has learned of it. */
@@ -154,6 +158,12 @@ struct model {
 	__u32 late;
 };
 
+/*
+ * What sends to a macvtap is another device. That does not go away with it, and
+ * neither do the packets in its ring.
+ */
+static bool on_macvtap;
+
 static bool m_behind(const struct model *m)
 {
 	return (m->flags & PEER) && m->role == TAPMIG_ROLE_STANDBY &&
@@ -162,7 +172,7 @@ static bool m_behind(const struct model *m)
 
 static void m_thaw_start(struct model *m)
 {
-	m->due = !m_behind(m) || m->wait != LONG;
+	m->due = !m_behind(m) || m->wait != LONG || (m->flags & DUE);
 }
 
 static void m_leave(struct model *m)
@@ -312,29 +322,33 @@ static void m_release(struct model *m)
 	}
 }
 
-static void m_expire(struct model *m, bool discard)
+/* The deadline passes; false if it does not. */
+static bool m_expire(struct model *m)
 {
-	while (!m->gone && m->deadline) {
-		m->deadline = false;
-		switch (m->state) {
-		case TAPMIG_STATE_FROZEN:
-		case TAPMIG_STATE_THAWING:
-			m->flags |= DUE;
-			if (discard)
-				m_discard(m);
-			else
-				m_handover(m);
-			break;
-		case TAPMIG_STATE_LIVE:
-			m_live_end(m);
-			break;
-		case TAPMIG_STATE_DEAD:
-			m->flags |= DUE;
-			if (!m->owners)
-				m_gone(m);
+	if (m->gone || !m->deadline || m->passes == LATER)
+		return false;
+	m->deadline = false;
+	switch (m->state) {
+	case TAPMIG_STATE_FROZEN:
+	case TAPMIG_STATE_THAWING:
+		m->flags |= DUE;
+		if (m->passes == SOON_DISCARD) {
+			m_discard(m);
 			break;
 		}
+		m->state = TAPMIG_STATE_THAWING;
+		m_thaw_start(m);
+		break;
+	case TAPMIG_STATE_LIVE:
+		m_live_end(m);
+		break;
+	case TAPMIG_STATE_DEAD:
+		m->flags |= DUE;
+		if (!m->owners)
+			m_gone(m);
+		break;
 	}
+	return true;
 }
 
 /* What a hold does by itself. */
@@ -344,9 +358,8 @@ static bool m_internal(struct model *m)
 		return false;
 	if (m->state == TAPMIG_STATE_THAWING && m->due) {
 		/* Unless there is something to wait for meanwhile. */
-		if (m_behind(m) && m->wait == LONG)
-			m->due = false;
-		else
+		m_thaw_start(m);
+		if (m->due)
 			m_handover(m);
 		return true;
 	}
@@ -396,8 +409,10 @@ static int model_apply(struct model *m, enum op op)
 		return -EBADF;
 	if ((ops[op].flags & NEEDS_ID) && m->gone)
 		return op == EXPIRE || op == EXPIRE_DISCARD ? 0 : -ENOENT;
-	if (m->no_dev && (op == SEND || op == RESIZE || op == DELETE))
-		return op == SEND ? -ENXIO : -ENODEV;
+	if (m->no_dev && op == SEND)
+		return on_macvtap ? 0 : -ENXIO;
+	if (m->no_dev && (op == RESIZE || op == DELETE))
+		return -ENODEV;
 	if (op == ADD_OTHER || op == JOIN) {
 		/* It is the other's already. */
 		if ((m->joined || m->taken) && !m->no_dev)
@@ -418,6 +433,9 @@ static int model_apply(struct model *m, enum op op)
 	if (op == UNREAD && !answer && m->role == TAPMIG_ROLE_STANDBY)
 		return -EOPNOTSUPP;
 	if ((op == SYNC || op == END) && m->importing)
+		answer = 0;
+	/* Who has waited for too long need not wait for what it waits for. */
+	if ((op == DISCARD || op == NL_DISCARD) && (m->flags & DUE))
 		answer = 0;
 	if (answer)
 		return answer;
@@ -508,12 +526,16 @@ static int model_apply(struct model *m, enum op op)
 		break;
 	case DELETE:
 		m->no_dev = true;
-		m->ring = 0;
+		if (!on_macvtap)
+			m->ring = 0;
 		m_die(m);
 		break;
 	case EXPIRE:
 	case EXPIRE_DISCARD:
-		m_expire(m, op == EXPIRE_DISCARD);
+		m->passes = op == EXPIRE ? SOON : SOON_DISCARD;
+		break;
+	case RENEW:
+		m->passes = LATER;
 		break;
 	default:
 		break;
@@ -541,6 +563,8 @@ struct outcomes {
 struct run {
 	struct outcome o;
 	int step[2];
+	/* Nobody ends what would wait. */
+	bool alone;
 };
 
 enum { READY, WAITING, DONE };
@@ -565,7 +589,7 @@ static void explore(struct run r, const enum op *op, struct outcomes *out)
 		} else if (r.step[t] == WAITING) {
 			if (r.o.m.state == TAPMIG_STATE_THAWING) {
 				/* unblock() need not wait for the other. */
-				if (r.o.m.wait == ZERO)
+				if (r.o.m.wait == ZERO || r.alone)
 					continue;
 				model_apply(&next.o.m, WAIT_0);
 				explore(next, op, out);
@@ -596,6 +620,14 @@ static void explore(struct run r, const enum op *op, struct outcomes *out)
 			explore(next, op, out);
 		}
 	}
+	if (r.o.m.passes != LATER) {
+		struct run next = r;
+
+		if (m_expire(&next.o.m)) {
+			settled = false;
+			explore(next, op, out);
+		}
+	}
 	if (!settled)
 		return;
 	if (r.step[0] != DONE || r.step[1] != DONE) {
@@ -604,6 +636,8 @@ static void explore(struct run r, const enum op *op, struct outcomes *out)
 		explore(r, op, out);
 		return;
 	}
+	/* The rig sees to that. */
+	r.o.m.passes = LATER;
 	for (t = 0; t < out->n; t++)
 		if (!memcmp(&out->v[t], &r.o, sizeof(r.o)))
 			return;
@@ -638,6 +672,7 @@ static void outcomes_of(const struct model *m, enum op a, enum op b,
 		r.step[0] = DONE;
 	if (b == OPS)
 		r.step[1] = DONE;
+	r.alone = a == OPS || b == OPS;
 	out->n = 0;
 	explore(r, op, out);
 	if (a == SEND && b == RESIZE)
@@ -754,6 +789,7 @@ struct rig {
 	int qlen;
 	int failed;
 	bool sure;
+	unsigned int seed;
 };
 
 /* What can be seen of a hold. */
@@ -804,6 +840,8 @@ static void rig_close(struct rig *r)
 	if (r->have_nic && r->m.no_dev) {
 		nic_close(&r->n);
 		close(r->tx);
+		if (on_macvtap)
+			link_del(r->n.tx_name);
 		r->have_nic = false;
 	}
 }
@@ -907,11 +945,20 @@ static int set_wait(struct rig *r, struct nl *nl, __u32 ms)
 	return nl_set(nl, r->id, TAPMIG_A_HOLD_WAIT_IMPORT_MS, ms);
 }
 
-static int set_deadline(struct rig *r, __u32 ms, __u32 action)
+static int set_deadline(struct rig *r, struct nl *nl, __u32 ms, __u32 action)
 {
-	nl_set(&r->nl[2], r->id, TAPMIG_A_HOLD_DEADLINE_ACTION, action);
-	nl_set(&r->nl[2], r->id, TAPMIG_A_HOLD_MAX_FROZEN_MS, ms);
+	nl_set(nl, r->id, TAPMIG_A_HOLD_DEADLINE_ACTION, action);
+	nl_set(nl, r->id, TAPMIG_A_HOLD_MAX_FROZEN_MS, ms);
 	return 0;
+}
+
+/* After @a and @b. */
+static void deadline_again(struct rig *r, enum op a, enum op b)
+{
+	if (a == EXPIRE || a == EXPIRE_DISCARD || b == EXPIRE ||
+	    b == EXPIRE_DISCARD)
+		set_deadline(r, &r->nl[2], LONG_MS,
+			     TAPMIG_DEADLINE_ACTION_THAW);
 }
 
 /* Do @op as thread @t; what it answers. */
@@ -1001,9 +1048,10 @@ static int rig_do(struct rig *r, int t, enum op op)
 	case DELETE:
 		return delete_nic(r);
 	case EXPIRE:
-		return set_deadline(r, 1, TAPMIG_DEADLINE_ACTION_THAW);
+		return set_deadline(r, nl, 1, TAPMIG_DEADLINE_ACTION_THAW);
 	case EXPIRE_DISCARD:
-		return set_deadline(r, 1, TAPMIG_DEADLINE_ACTION_DISCARD);
+		return set_deadline(r, nl, 1,
+				    TAPMIG_DEADLINE_ACTION_DISCARD);
 	default:
 		die("what operation is that?");
 	}
@@ -1096,6 +1144,9 @@ static bool answer_is(enum op op, enum op beside, int want, int got)
 	/* Who joins has left his hold to one who adds a queue to that. */
 	if (op == ADD_OTHER && beside == JOIN && want == -EEXIST)
 		return got == -EBUSY;
+	/* That the hold is dead is found before that the device is gone. */
+	if (on_macvtap && op == ADD_OWN && want == -ESHUTDOWN)
+		return got == -EBUSY;
 	if (want != -ENOENT)
 		return false;
 	switch (op) {
@@ -1165,8 +1216,7 @@ static bool rig_one(struct rig *r, enum op op)
 		return true;
 	answer[0] = rig_do(r, 0, op);
 	if (rig_match(r, &out, op, OPS, answer)) {
-		if (op == EXPIRE || op == EXPIRE_DISCARD)
-			set_deadline(r, LONG_MS, TAPMIG_DEADLINE_ACTION_THAW);
+		deadline_again(r, op, OPS);
 		return true;
 	}
 	fprintf(stderr, "# after %s\n", ops[op].name);
@@ -1216,9 +1266,13 @@ FIXTURE(states) {
 
 FIXTURE_VARIANT(states) {
 	enum nic_kind kind;
+	/* So many times fewer operations, and pairs. */
+	int fewer;
 };
 
-FIXTURE_VARIANT_ADD(states, tap) { .kind = TAP };
+FIXTURE_VARIANT_ADD(states, tap) { .kind = TAP, .fewer = 1 };
+
+FIXTURE_VARIANT_ADD(states, macvtap) { .kind = MACVTAP, .fewer = 24 };
 
 FIXTURE_SETUP(states)
 {
@@ -1228,6 +1282,7 @@ FIXTURE_SETUP(states)
 	self->r = calloc(1, sizeof(*self->r));
 	ASSERT_NE(NULL, self->r);
 	self->r->kind = variant->kind;
+	on_macvtap = variant->kind == MACVTAP;
 	self->r->hold = -1;
 	self->r->other = -1;
 	self->r->got = calloc(1, MAX_IDS);
@@ -1241,11 +1296,31 @@ FIXTURE_TEARDOWN(states)
 {
 }
 
+/* Does nothing end it but another operation? */
+static bool would_wait(const struct model *m)
+{
+	struct model then;
+
+	memcpy(&then, m, sizeof(then));
+	if (then.state == TAPMIG_STATE_FROZEN)
+		model_apply(&then, THAW);
+	return then.state == TAPMIG_STATE_THAWING && !then.due;
+}
+
+/* Which of the operations or pairs are tried, if not all. */
+static long any_of(long step)
+{
+	long seed = env_count("TAPMIG_STATES_SEED", now_ms() + 1);
+
+	fprintf(stderr, "# TAPMIG_STATES_SEED=%ld\n", seed);
+	return seed % step;
+}
+
 TEST_F_TIMEOUT(states, every_operation_in_every_state, 800)
 {
 	/* Only one of so many operations, in each combination others. */
-	long step = env_count("TAPMIG_STATES_STEP", 3), done = 0;
-	static struct outcomes out;
+	long step = env_count("TAPMIG_STATES_STEP", 3) * variant->fewer;
+	long from = any_of(step), done = 0;
 	struct rig *r = self->r;
 	struct model before;
 	bool ready, ok;
@@ -1258,12 +1333,10 @@ TEST_F_TIMEOUT(states, every_operation_in_every_state, 800)
 		ready = false;
 		for (op = 0; op < OPS; op++) {
 			if (!op_possible(&nodes[i].m, op) ||
-			    (i + op) % step)
+			    (i + op + from) % step)
 				continue;
-			outcomes_of(&nodes[i].m, op, OPS, &out);
-			/* It would wait: see below. */
-			if (op == THAW_WAIT &&
-			    nodes[i].m.state != TAPMIG_STATE_ARMED)
+			/* See below. */
+			if (op == THAW_WAIT && would_wait(&nodes[i].m))
 				continue;
 			ok = ready || rig_go(r, &nodes[i]);
 			memcpy(&before, &r->m, sizeof(before));
@@ -1286,7 +1359,10 @@ static struct racer {
 	pid_t tid;
 	enum op op;
 	int answer;
+	/* Not at once, but after so many us. */
+	useconds_t late;
 	sem_t go;
+	bool begun;
 	bool done;
 } racers[2];
 static sem_t one_done;
@@ -1304,6 +1380,9 @@ static void *racer(void *arg)
 		__atomic_add_fetch(&ready, 1, __ATOMIC_SEQ_CST);
 		while (__atomic_load_n(&ready, __ATOMIC_SEQ_CST) < 2 * turn)
 			sched_yield();
+		if (me->late)
+			usleep(me->late);
+		__atomic_store_n(&me->begun, true, __ATOMIC_SEQ_CST);
 		me->answer = rig_do(me->r, me->t, me->op);
 		__atomic_store_n(&me->done, true, __ATOMIC_SEQ_CST);
 		sem_post(&one_done);
@@ -1338,6 +1417,7 @@ static void unblock(struct rig *r)
 	for (t = 0; t < 2; t++)
 		if (!__atomic_load_n(&racers[t].done, __ATOMIC_SEQ_CST) &&
 		    (racers[t].op != THAW_WAIT ||
+		     !__atomic_load_n(&racers[t].begun, __ATOMIC_SEQ_CST) ||
 		     !thread_sleeps(racers[t].tid)))
 			return;
 	if (!nl_get(&r->nl[2], r->id, &h) &&
@@ -1353,8 +1433,13 @@ static void race(struct rig *r, enum op a, enum op b, int *answer)
 
 	for (t = 0; t < 2; t++) {
 		racers[t].op = t ? b : a;
+		racers[t].begun = false;
 		racers[t].done = false;
+		racers[t].late = 0;
 	}
+	/* A deadline of 1 ms passes some ticks later. */
+	if (ops[b].flags & DEADLINE)
+		racers[0].late = rand_r(&r->seed) % 10000;
 	for (t = 0; t < 2; t++)
 		sem_post(&racers[t].go);
 	while (left) {
@@ -1397,8 +1482,8 @@ static bool for_pairs(const struct node *node)
 TEST_F_TIMEOUT(states, every_two_operations_at_once, 3600)
 {
 	/* Only one of so many pairs, in each combination others. */
-	long step = env_count("TAPMIG_PAIRS_STEP", 31);
-	long done = 0, turn = 0, combinations = 0;
+	long step = env_count("TAPMIG_PAIRS_STEP", 31) * variant->fewer;
+	long done = 0, turn = any_of(step), combinations = 0;
 	static struct outcomes out;
 	struct rig *r = self->r;
 	struct model before;
@@ -1407,6 +1492,7 @@ TEST_F_TIMEOUT(states, every_two_operations_at_once, 3600)
 	enum op a, b;
 	int i;
 
+	r->seed = turn;
 	racers_start(r);
 	for (i = 0; i < nr_nodes; i++) {
 		if (!for_pairs(&nodes[i]))
@@ -1415,7 +1501,7 @@ TEST_F_TIMEOUT(states, every_two_operations_at_once, 3600)
 		again = false;
 		for (a = 0; a < OPS; a++) {
 			for (b = a; b < OPS; b++) {
-				if (((ops[a].flags | ops[b].flags) & ALONE) ||
+				if ((ops[a].flags & ops[b].flags & DEADLINE) ||
 				    !op_possible(&nodes[i].m, a) ||
 				    !op_possible(&nodes[i].m, b) ||
 				    turn++ % step)
@@ -1427,6 +1513,7 @@ TEST_F_TIMEOUT(states, every_two_operations_at_once, 3600)
 					race(r, a, b, answer);
 					ok = rig_match(r, &out, a, b,
 						       answer);
+					deadline_again(r, a, b);
 				}
 				EXPECT_TRUE(ok || failed(&nodes[i]))
 					TH_LOG(": %s and %s", ops[a].name,
