@@ -313,8 +313,9 @@ group_fuzz()
 		--payload "$BUILD/payload" --out "$OUT/fuzz-kernel" \
 		--mem 2560 --timeout 7200 \
 		--append "panic_on_warn=0 acpi=noirq" -- \
-		bash -c 'modprobe tapmig && exec env \
-			TAPMIG_FUZZ_MESSAGES=200000 selftests/fuzz_kernel'
+		env TAPMIG_FUZZ_MESSAGES=200000 \
+		TAPMIG_FUZZ_SEED="${TAPMIG_FUZZ_SEED:-$(date +%s)}" \
+		bash -c 'modprobe tapmig && exec selftests/fuzz_kernel'
 }
 
 group_dkms()
