@@ -4,7 +4,8 @@
 # The VM runner itself: what must fail is seen to fail. In KTAP.
 #
 #   check-vm.sh          on a stock kernel
-#   check-vm.sh debug    what kmemleak finds, and that it looks
+#   check-vm.sh debug    what kmemleak, KASAN, lockdep and UBSAN find, and that
+#			 they look
 
 set -euo pipefail
 shopt -s inherit_errexit
@@ -126,13 +127,23 @@ debug_ends_with()
 		--append "panic_on_warn=0 acpi=noirq" --timeout 1200 "${@:3}"
 }
 
-leak()
+# module KERNEL NAME: build a module of the source on stdin; where it is.
+module()
 {
-	local dir=$work/leak
+	local dir=$work/$2
 
 	mkdir -p "$dir"
-	echo 'obj-m := leak.o' >"$dir/Kbuild"
-	cat >"$dir/leak.c" <<-'END'
+	echo "obj-m := $2.o" >"$dir/Kbuild"
+	cat >"$dir/$2.c"
+	dir=$("$VM_DIR/build-module.sh" "$1" --src "$dir")
+	echo "$dir/$2.ko"
+}
+
+leak()
+{
+	local ko
+
+	ko=$(module debug leak <<-'END'
 		#include <linux/module.h>
 		#include <linux/slab.h>
 
@@ -150,9 +161,66 @@ leak()
 		MODULE_LICENSE("GPL");
 		MODULE_DESCRIPTION("Loses memory");
 	END
-	dir=$("$VM_DIR/build-module.sh" debug --src "$dir")
-	debug_ends_with 125 'unreferenced object' --module "$dir/leak.ko" -- \
+	)
+	debug_ends_with 125 'unreferenced object' --module "$ko" -- \
 		modprobe leak
+}
+
+# One kernel for all: each of them is a line of its own in what run.sh says, and
+# any such line is a failure.
+errors()
+{
+	local ko what
+
+	ko=$(module debug errors <<-'END'
+		#include <linux/module.h>
+		#include <linux/mutex.h>
+		#include <linux/slab.h>
+
+		static DEFINE_MUTEX(a);
+		static DEFINE_MUTEX(b);
+		static int by = 40;
+		module_param(by, int, 0400);
+
+		static int __init errors_init(void)
+		{
+			int *p = kmalloc(sizeof(*p), GFP_KERNEL);
+
+			/* First: lockdep is off after the others. */
+			mutex_lock(&a);
+			mutex_lock(&b);
+			mutex_unlock(&b);
+			mutex_unlock(&a);
+			mutex_lock(&b);
+			mutex_lock(&a);
+			mutex_unlock(&a);
+			mutex_unlock(&b);
+
+			if (!p)
+				return -ENOMEM;
+			kfree(p);
+			OPTIMIZER_HIDE_VAR(p);
+			pr_info("%d\n", READ_ONCE(*p));
+
+			pr_info("%d\n", 1 << by);
+			return 0;
+		}
+		module_init(errors_init);
+
+		MODULE_LICENSE("GPL");
+		MODULE_DESCRIPTION("Uses what it has freed, and more");
+	END
+	)
+	debug_ends_with 125 'kernel complained' --module "$ko" -- \
+		modprobe errors
+	for what in 'BUG: KASAN: slab-use-after-free' \
+		    'possible circular locking' 'UBSAN: shift-out-of-bounds'; do
+		grep -E "^[0-9]+:.*$what" "$work/said" || {
+			cat "$work/said"
+			echo "nothing about '$what'"
+			return 1
+		}
+	done
 }
 
 if [ "${1:-}" = debug ]; then
@@ -161,6 +229,7 @@ if [ "${1:-}" = debug ]; then
 	ktap_case kmemleak_that_is_off_fails \
 		debug_ends_with 125 'kmemleak is off' -- \
 		bash -c 'echo off >/sys/kernel/debug/kmemleak'
+	ktap_case kasan_lockdep_and_ubsan_find errors
 	ktap_end
 	exit
 fi
