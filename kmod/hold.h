@@ -532,6 +532,7 @@ void tapmig_user_put(struct tapmig_user *u);
 bool tapmig_user_charge(struct tapmig_user *u, u64 bytes);
 void tapmig_user_uncharge(struct tapmig_user *u, u64 bytes);
 void tapmig_users_init(void);
+void tapmig_users_exit(void);
 
 /* queue.c: all contact with tun, tap and their rings */
 int tapmig_queue_add(struct tapmig_hold *h, struct file *file, u16 index);

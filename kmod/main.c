@@ -34,6 +34,7 @@ static void __exit tapmig_exit(void)
 	tapmig_dev_exit();
 	tapmig_nl_exit();
 	tapmig_holds_exit();
+	tapmig_users_exit();
 }
 
 module_init(tapmig_init);

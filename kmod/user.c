@@ -96,6 +96,8 @@ void tapmig_user_put(struct tapmig_user *u)
 	else
 		hash_del(&u->node);
 	spin_unlock(&tapmig_users_lock);
+	/* Only holds charge it, and none is left. */
+	WARN_ON_ONCE(u && atomic64_read(&u->bytes));
 	kfree(u);
 }
 
@@ -139,4 +141,11 @@ void tapmig_user_uncharge(struct tapmig_user *u, u64 bytes)
 void __init tapmig_users_init(void)
 {
 	tapmig_all_max_bytes = (s64)totalram_pages() << (PAGE_SHIFT - 1);
+}
+
+/** tapmig_users_exit - the end; there are no holds any more */
+void __exit tapmig_users_exit(void)
+{
+	WARN_ON(!hash_empty(tapmig_users));
+	WARN_ON(atomic64_read(&tapmig_all_bytes));
 }
