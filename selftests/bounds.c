@@ -61,8 +61,12 @@ static int frozen_of(struct __test_metadata *_metadata,
 		     FIXTURE_DATA(bounds) *self, struct nic *n, uid_t uid,
 		     struct tapmig_create c)
 {
-	int hold = hold_of(self->ctl, uid, c);
+	int hold;
 
+	/* However slow the machine is. */
+	if (!c.max_frozen_ms)
+		c.max_frozen_ms = TAPMIG_UNPRIV_MAX_FROZEN_MS;
+	hold = hold_of(self->ctl, uid, c);
 	EXPECT_LE(0, hold);
 	EXPECT_EQ(0, hold_add(hold, n->fd[0], 0));
 	EXPECT_EQ(0, hold_freeze(hold));
@@ -227,6 +231,8 @@ TEST_F(bounds, a_user_has_no_more_by_others_in_its_namespaces)
 		close(hold[i]);
 }
 
+#define EXPENSIVE_SEGS	3000
+
 /*
  * Small in memory, large in the account: GSO is charged as if it were segmented
  * already.
@@ -248,7 +254,8 @@ static struct pkt expensive(const struct nic *n, __u64 seq)
 	};
 	size_t l4;
 
-	k.len = frame_l4(n, data, AF_INET, IPPROTO_TCP, 30000, true, &l4);
+	k.len = frame_l4(n, data, AF_INET, IPPROTO_TCP,
+			 EXPENSIVE_SEGS * h.gso_size, true, &l4);
 	h.csum_start = l4;
 	h.hdr_len = l4 + 20;
 	memcpy(k.vnet, &h, sizeof(h));
@@ -275,13 +282,45 @@ static __u64 fill(struct __test_metadata *_metadata,
 	return info_of(hold).held_bytes;
 }
 
+/*
+ * Send to a hold that has room until it drops what arrives, since its user, or
+ * all together, have none. There is less left of that than an expensive packet
+ * takes.
+ */
+static void capture_all(struct __test_metadata *_metadata, struct nic *n,
+			int hold)
+{
+	int tx = tx_open(n->tx_ifindex, TX_BYPASS);
+	struct tapmig_info i;
+	__u64 sent = 0;
+
+	do {
+		ASSERT_EQ(100, tx_flow(n, tx, 0, sent, 100));
+		sent += 100;
+		ASSERT_TRUE(busywait(({
+			i = info_of(hold);
+			i.dropped + i.captured == sent;
+		})));
+	} while (!i.dropped && sent < 2 * EXPENSIVE_SEGS);
+	ASSERT_LT(0, i.dropped)
+		TH_LOG("%llu were captured", i.captured);
+	/* It is not its own limits that it met. */
+	EXPECT_GT(i.max_packets, i.held_packets + i.pending_imports);
+	EXPECT_GT(i.max_bytes, i.held_bytes + (16 << 20));
+	/* There is no more room in a moment. */
+	ASSERT_EQ(100, tx_flow(n, tx, 0, sent, 100));
+	EXPECT_TRUE(busywait(info_of(hold).dropped == i.dropped + 100));
+	EXPECT_EQ(i.captured, info_of(hold).captured);
+	close(tx);
+}
+
 #define MAX_TAPS	20
 
 TEST_F(bounds, a_user_pins_so_much_and_no_more)
 {
 	static struct nic n[MAX_TAPS];
 	__u64 sum = 0, most = 0, got;
-	int hold[MAX_TAPS], i, other;
+	int hold[MAX_TAPS], i, other, tx;
 	struct sysinfo si;
 	struct pkt k;
 
@@ -304,11 +343,19 @@ TEST_F(bounds, a_user_pins_so_much_and_no_more)
 	EXPECT_GT(most, got);
 	EXPECT_LE(sum, BYTES_OF_A_USER);
 	EXPECT_LT(BYTES_OF_A_USER - TAPMIG_UNPRIV_MAX_BYTES, sum);
+	/* What arrives then is lost as in a full ring, and counted. */
+	capture_all(_metadata, &n[i - 1], hold[i - 1]);
+	sum += info_of(hold[i - 1]).held_bytes - got;
+	EXPECT_LE(sum, BYTES_OF_A_USER);
+	EXPECT_LT(BYTES_OF_A_USER - (64 << 10), sum);
 	/* Others do not notice. */
 	nic_of(_metadata, &n[i], i);
 	other = frozen_of(_metadata, self, &n[i], BOB, CREATE());
 	k = expensive(&n[i], 1);
 	EXPECT_EQ(0, nl_import(&self->nl, info_of(other).id, &k, 1, NULL));
+	tx = tx_open(n[i].tx_ifindex, TX_BYPASS);
+	ASSERT_EQ(100, tx_flow(&n[i], tx, 0, 0, 100));
+	EXPECT_TRUE(hold_wait_captured(other, 100));
 	/* And it gets back what it gives back. */
 	ASSERT_EQ(0, hold_discard(hold[0]));
 	ASSERT_EQ(0, hold_freeze(hold[0]));
@@ -342,10 +389,7 @@ TEST_F(bounds, all_together_pin_half_of_the_memory)
 	EXPECT_EQ(-ENOBUFS, nl_import(&self->nl, info_of(hold[1]).id, &k, 1,
 				      NULL));
 	/* What comes then is lost as in a full ring, and counted. */
-	i = tx_open(n[1].tx_ifindex, TX_BYPASS);
-	tx_flow(&n[1], i, 0, 0, 100);
-	EXPECT_TRUE(busywait(info_of(hold[1]).dropped +
-			     info_of(hold[1]).captured == 100));
+	capture_all(_metadata, &n[1], hold[1]);
 	EXPECT_EQ(0, hold_discard(hold[0]));
 	EXPECT_EQ(0, nl_import(&self->nl, info_of(hold[1]).id, &k, 1, NULL));
 }
@@ -440,6 +484,30 @@ TEST_F(cgroup, imports_are_charged_to_the_cgroup)
 	EXPECT_GT(4 << 20, after);
 	TH_LOG("16 MiB: %lld held, %lld after", held, after);
 	close(hold);
+	/* Back, so that it can go. */
+	ASSERT_EQ(0, cgroup_put(self->root, "cgroup.procs", "0"));
+}
+
+#define RING_ENTRIES	(1 << 20)
+
+/* So does who has rings enlarged, until they are as they were. */
+TEST_F(cgroup, rings_are_charged_to_the_cgroup)
+{
+	struct tapmig_create c = CREATE(.max_packets = RING_ENTRIES,
+					.max_bytes = TAPMIG_MAX_BYTES);
+	long long before, held;
+	int hold;
+
+	ASSERT_EQ(0, cgroup_put(self->dir, "cgroup.procs", "0"));
+	hold = hold_new(&self->n, &c);
+	before = cgroup_bytes(self->dir);
+	ASSERT_EQ(0, hold_prepare(hold, RING_ENTRIES));
+	held = cgroup_bytes(self->dir) - before;
+	EXPECT_LE(7 << 20, held);
+	close(hold);
+	EXPECT_TRUE(busywait(cgroup_bytes(self->dir) - before < 1 << 20));
+	TH_LOG("8 MiB: %lld held, %lld after", held,
+	       cgroup_bytes(self->dir) - before);
 	/* Back, so that it can go. */
 	ASSERT_EQ(0, cgroup_put(self->root, "cgroup.procs", "0"));
 }
