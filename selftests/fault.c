@@ -11,6 +11,7 @@
 #include "vq.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/bpf.h>
 #include <linux/virtio_net.h>
 #include <sys/ioctl.h>
@@ -20,12 +21,17 @@
 
 #define INJECT		"/sys/kernel/debug/"
 #define FRAMES		8
+/* Of a tap device, as it is made. */
+#define TXQUEUELEN	1000
 /* Seconds: such a kernel is slow. */
 #define LONG		300
 
 /* Flows: what comes from the network, what is imported. */
 #define ARRIVED		0
 #define IMPORTED	1
+/* What fills the rings: so many flows that each ring has some. */
+#define FILLING		2
+#define FILLING_END	(FILLING + 32)
 
 static const char * const kinds[] = {
 	"failslab", "fail_page_alloc", "fail_usercopy",
@@ -72,6 +78,8 @@ static int faults_open(void)
 struct everywhere {
 	int probability[2];
 	int times[2];
+	int space;
+	int most;
 	int from[ARRAY_SIZE(kinds)];
 	int to[ARRAY_SIZE(kinds)];
 	unsigned long module_from;
@@ -99,6 +107,20 @@ static void knob_set(int fd, const char *fmt, unsigned long value)
 		die("fault injection cannot be controlled");
 }
 
+/* Such a file is read once only after each open. */
+static long knob_get(int knob)
+{
+	char path[32], text[32] = "";
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", knob);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || read(fd, text, sizeof(text) - 1) <= 0)
+		die("fault injection cannot be read");
+	close(fd);
+	return atol(text);
+}
+
 /* Whose requests fail: those of the module, or of whoever has asked it. */
 static void faults_of(const struct everywhere *e, bool module)
 {
@@ -118,6 +140,8 @@ static void everywhere_open(struct everywhere *e)
 		e->probability[i] = knob_open(kinds[i], "probability");
 		e->times[i] = knob_open(kinds[i], "times");
 	}
+	/* Of pages: what is free before they begin to fail. */
+	e->space = knob_open("fail_page_alloc", "space");
 	for (i = 0; i < ARRAY_SIZE(kinds); i++) {
 		e->from[i] = knob_open(kinds[i], "require-start");
 		e->to[i] = knob_open(kinds[i], "require-end");
@@ -127,15 +151,32 @@ static void everywhere_open(struct everywhere *e)
 	faults_of(e, true);
 }
 
-/* Let @percent of what the module asks for fail, but at most @times of them. */
-static void everywhere(const struct everywhere *e, int percent, int times)
+/*
+ * Let @percent of what the module asks for fail, but at most @times of each
+ * kind.
+ */
+static void everywhere(struct everywhere *e, int percent, int times)
 {
 	int i;
 
+	e->most = times;
 	for (i = 0; i < 2; i++) {
 		knob_set(e->times[i], "%ld", times);
 		knob_set(e->probability[i], "%ld", percent);
 	}
+}
+
+/* No more of that. How many have failed? */
+static long nowhere(struct everywhere *e)
+{
+	long failed = 0;
+	int i;
+
+	for (i = 0; i < 2; i++) {
+		knob_set(e->probability[i], "%ld", 0);
+		failed += e->most - knob_get(e->times[i]);
+	}
+	return failed;
 }
 
 /* Let the @nth request of this thread fail. */
@@ -194,6 +235,9 @@ FIXTURE(fault) {
 	struct tally t;
 	__u64 sent;
 	__u64 imported;
+	/* Of each of the flows from FILLING on, and of all of them. */
+	__u64 filled[MAX_FLOWS];
+	__u64 filled_all;
 	/* For the call under test. */
 	struct pkt v[FRAMES];
 };
@@ -264,6 +308,11 @@ static int add(FIXTURE_DATA(fault) *self)
 static int freeze(FIXTURE_DATA(fault) *self)
 {
 	return hold_freeze(self->hold);
+}
+
+static int prepare(FIXTURE_DATA(fault) *self)
+{
+	return hold_prepare(self->hold, 5000);
 }
 
 static int begin(FIXTURE_DATA(fault) *self)
@@ -342,9 +391,10 @@ static void finish(struct __test_metadata *_metadata, FIXTURE_DATA(fault) *self)
 		}
 	}
 	send_some(self);
-	EXPECT_TRUE(nic_wait(&self->n, &self->t, self->sent + self->imported))
-		TH_LOG("%llu of %llu + %llu", self->t.got, self->sent,
-		       self->imported);
+	EXPECT_TRUE(nic_wait(&self->n, &self->t, self->sent + self->imported +
+			     self->filled_all))
+		TH_LOG("%llu of %llu + %llu + %llu", self->t.got, self->sent,
+		       self->imported, self->filled_all);
 	EXPECT_EQ(self->sent, self->t.next[ARRIVED]);
 	EXPECT_EQ(self->imported, self->t.next[IMPORTED]);
 	EXPECT_TRUE(tally_clean(&self->t))
@@ -368,10 +418,50 @@ static bool is_clean(int ret)
 	return ret == -ENOMEM || ret == -EFAULT || ret == -ENOBUFS;
 }
 
+/* Send until no ring has room: how many were taken. */
+static unsigned int fill_rings(FIXTURE_DATA(fault) *self)
+{
+	bool full[FILLING_END] = {};
+	unsigned int n = 0, left;
+	int f;
+
+	do {
+		left = 0;
+		for (f = FILLING; f < FILLING_END; f++) {
+			if (full[f])
+				continue;
+			full[f] = !tx_flow(&self->n, self->tx, f,
+					   self->filled[f], 1);
+			self->filled[f] += !full[f];
+			n += !full[f];
+			left += !full[f];
+		}
+	} while (left);
+	self->filled_all += n;
+	return n;
+}
+
+/* What a call that has failed has left, but for the time. */
+static void same_as_before(struct __test_metadata *_metadata,
+			   const struct tapmig_info *before,
+			   const struct tapmig_info *after)
+{
+	const __u32 *a = (const void *)before, *b = (const void *)after;
+	size_t i;
+
+	for (i = 0; i < sizeof(*before) / sizeof(*a); i++) {
+		if (i == offsetof(struct tapmig_info, frozen_for_ms) / 4 ||
+		    i == offsetof(struct tapmig_info, frozen_for_ms) / 4 + 1)
+			continue;
+		EXPECT_EQ(a[i], b[i])
+			TH_LOG("TAPMIG_INFO differs at byte %zu", 4 * i);
+	}
+}
+
 /*
  * In the state @level, let each request for memory that @call makes fail, one
- * after the other; there are @least of them. A call that failed works when it
- * is made again.
+ * after the other; there are @least of them. A call that failed has changed
+ * nothing, and works when it is made again.
  *
  * If not only those of the @module fail, an answer can get lost: nobody knows
  * then what was done, and a dump stays half-way.
@@ -380,11 +470,14 @@ static void sweep(struct __test_metadata *_metadata, FIXTURE_DATA(fault) *self,
 		  const char *name, enum level level, bool module, int least,
 		  int (*call)(FIXTURE_DATA(fault) *))
 {
+	struct tapmig_info before, after;
 	int nth, ret, failed = 0;
 	bool hit = true;
 
 	for (nth = 1; hit; nth++) {
 		reach(_metadata, self, level);
+		if (level >= CREATED)
+			before = info_of(self->hold);
 		faults_of(&self->every, module);
 		arm(nth);
 		ret = call(self);
@@ -397,6 +490,9 @@ static void sweep(struct __test_metadata *_metadata, FIXTURE_DATA(fault) *self,
 			if (!module) {
 				nl_close(&self->nl);
 				nl_open(&self->nl);
+			} else if (level >= CREATED && self->hold >= 0) {
+				after = info_of(self->hold);
+				same_as_before(_metadata, &before, &after);
 			}
 			ret = call(self);
 			EXPECT_EQ(0, ret)
@@ -469,11 +565,6 @@ TEST_F_TIMEOUT(fault, add_works_or_leaves_the_queue, LONG)
 	if (self->n.queues > 1)
 		SKIP(return, "for one queue");
 	SWEEP(CREATED, add);
-}
-
-static int prepare(FIXTURE_DATA(fault) *self)
-{
-	return hold_prepare(self->hold, 5000);
 }
 
 TEST_F_TIMEOUT(fault, prepare_works_or_leaves_the_rings, LONG)
@@ -569,9 +660,21 @@ static int begin_end(FIXTURE_DATA(fault) *self)
 	       nl_end(&self->nl, self->id);
 }
 
+static int sync_it(FIXTURE_DATA(fault) *self)
+{
+	return nl_sync(&self->nl, self->id, 1);
+}
+
+static int end(FIXTURE_DATA(fault) *self)
+{
+	return nl_end(&self->nl, self->id);
+}
+
 TEST_F_TIMEOUT(fault, import_takes_all_of_a_request_or_none, LONG)
 {
-	SWEEP(FROZEN, begin_end);
+	SWEEP(FROZEN, begin);
+	SWEEP_NONE(FILLED, sync_it);
+	SWEEP_NONE(FILLED, end);
 	SWEEP(BEGUN, import);
 }
 
@@ -851,7 +954,7 @@ TEST_F_TIMEOUT(fault, thaw_waits_for_memory, LONG)
 		reach(_metadata, self, FILLED);
 		everywhere(&self->every, 100, times);
 		EXPECT_EQ(0, thaw(self));
-		everywhere(&self->every, 0, -1);
+		EXPECT_LT(0, nowhere(&self->every));
 		finish(_metadata, self);
 		ASSERT_FALSE(_metadata->exit_code == KSFT_FAIL)
 			TH_LOG("%d times", times);
@@ -866,7 +969,7 @@ TEST_F_TIMEOUT(fault, late_imports_wait_for_memory, LONG)
 		reach(_metadata, self, LIVE);
 		everywhere(&self->every, 100, times);
 		INSIST(import(self));
-		everywhere(&self->every, 0, -1);
+		EXPECT_LT(0, nowhere(&self->every));
 		finish(_metadata, self);
 		ASSERT_FALSE(_metadata->exit_code == KSFT_FAIL)
 			TH_LOG("%d times", times);
@@ -886,7 +989,7 @@ TEST_F_TIMEOUT(fault, a_failed_prepare_leaves_an_earlier_one, LONG)
 		ASSERT_EQ(0, hold_prepare(self->hold, 2 * PREPARED));
 		everywhere(&self->every, 100, times);
 		ret = prepare(self);
-		everywhere(&self->every, 0, -1);
+		EXPECT_LT(0, nowhere(&self->every));
 		tx_flow(&self->n, self->tx, ARRIVED, self->sent, PREPARED);
 		self->sent += PREPARED;
 		finish(_metadata, self);
@@ -894,6 +997,39 @@ TEST_F_TIMEOUT(fault, a_failed_prepare_leaves_an_earlier_one, LONG)
 			TH_LOG("%d times", times);
 	}
 	EXPECT_EQ(-ENOMEM, ret);
+}
+
+/*
+ * When the last of the rings cannot be enlarged, the others get their size
+ * back, which can take until there is memory again.
+ */
+TEST_F_TIMEOUT(fault, a_failed_prepare_leaves_no_ring_enlarged, LONG)
+{
+	unsigned int most = self->n.queues * TXQUEUELEN, n = 0;
+	struct tapmig_info before, after;
+	int tries;
+
+	/* Nobody tells the sender that its ring is full. */
+	if (self->n.kind != TAP)
+		SKIP(return, "a veth pair does not say what was dropped");
+	reach(_metadata, self, ARMED);
+	before = info_of(self->hold);
+	/* So many pages can be had, those of the rings before the last. */
+	knob_set(self->every.space, "%ld", 16 * self->n.queues - 15);
+	everywhere(&self->every, 100, 1000);
+	EXPECT_EQ(-ENOMEM, prepare(self));
+	EXPECT_LT(0, nowhere(&self->every));
+	knob_set(self->every.space, "%ld", 0);
+	after = info_of(self->hold);
+	same_as_before(_metadata, &before, &after);
+	for (tries = 0; tries < 10 && n != most; tries++) {
+		n = fill_rings(self);
+		EXPECT_TRUE(nic_wait(&self->n, &self->t, self->filled_all));
+		poll(NULL, 0, 500);
+	}
+	EXPECT_EQ(most, n);
+	TH_LOG("try %d", tries);
+	finish(_metadata, self);
 }
 
 /*
@@ -988,7 +1124,7 @@ TEST_F_TIMEOUT(fault, segmentation_waits_for_memory, LONG)
 	for (times = 1; times <= 10; times++) {
 		gso_hold(_metadata, self, v, times);
 		EXPECT_EQ(0, thaw(self));
-		everywhere(&self->every, 0, -1);
+		EXPECT_LT(0, nowhere(&self->every));
 		gso_read(_metadata, self);
 		EXPECT_TRUE(nic_wait(&self->n, &self->t, self->sent));
 
@@ -1000,7 +1136,7 @@ TEST_F_TIMEOUT(fault, segmentation_waits_for_memory, LONG)
 		everywhere(&self->every, 100, times);
 		INSIST(nl_import(&self->nl, self->id, v, 3, &res));
 		gso_read(_metadata, self);
-		everywhere(&self->every, 0, -1);
+		EXPECT_LT(0, nowhere(&self->every));
 		info = info_of(self->hold);
 		EXPECT_EQ(0, info.lost);
 		EXPECT_EQ(0, info.held_packets);
@@ -1023,7 +1159,7 @@ TEST_F_TIMEOUT(fault, a_close_waits_for_memory, LONG)
 		close(self->hold);
 		self->hold = -1;
 		gso_read(_metadata, self);
-		everywhere(&self->every, 0, -1);
+		EXPECT_LT(0, nowhere(&self->every));
 		EXPECT_TRUE(nic_wait(&self->n, &self->t, self->sent));
 		EXPECT_TRUE(tally_clean(&self->t));
 		ASSERT_TRUE(busywait(!nl_dump(&self->nl, NULL, 0)));
@@ -1035,11 +1171,11 @@ TEST_F_TIMEOUT(fault, a_close_waits_for_memory, LONG)
 
 TEST_F_TIMEOUT(fault, lives_go_on_with_little_memory, LONG)
 {
-	long k, rounds = env_count("TAPMIG_FAULT_ROUNDS", 20);
+	long k, rounds = env_count("TAPMIG_FAULT_ROUNDS", 20), hits = 0;
 	int q;
 
 	for (k = 0; k < rounds; k++) {
-		everywhere(&self->every, 3, -1);
+		everywhere(&self->every, 3, INT_MAX);
 		INSIST(create(self));
 		self->id = info_of(self->hold).id;
 		for (q = 0; q < self->n.queues; q++)
@@ -1064,11 +1200,13 @@ TEST_F_TIMEOUT(fault, lives_go_on_with_little_memory, LONG)
 			make_imports(self);
 			INSIST(import(self));
 		}
-		everywhere(&self->every, 0, -1);
+		hits += nowhere(&self->every);
 		finish(_metadata, self);
 		ASSERT_FALSE(_metadata->exit_code == KSFT_FAIL)
 			TH_LOG("round %ld", k);
 	}
+	TH_LOG("%ld faults in %ld rounds", hits, rounds);
+	EXPECT_LT(0, hits);
 }
 
 /* --- the hook ------------------------------------------------------------ */
@@ -1137,7 +1275,7 @@ TEST(frames_without_room_wait_for_memory)
 		tx_flow(&n, tx, ARRIVED, sent, FRAMES);
 		sent += FRAMES;
 		EXPECT_TRUE(hold_wait_captured(hold, sent));
-		everywhere(&e, 0, -1);
+		EXPECT_LT(0, nowhere(&e));
 		EXPECT_EQ(0, info_of(hold).dropped);
 		ASSERT_EQ(0, hold_thaw_wait(hold));
 		EXPECT_TRUE(nic_wait(&n, &t, sent));
