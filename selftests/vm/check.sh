@@ -181,7 +181,8 @@ group_long()
 	cpus=2
 	races
 	if built debug-build tool tests payload kmod-debug; then
-		stream debug-long debug_vm debug-long.list
+		stream debug-long debug_vm debug-long.list 7200
+		stream debug-full debug_vm debug-full.list 28800
 	fi
 	if built soak-build soak-programs kmod-6.1 kmod-7.3; then
 		for part in "${TEST_SERIES[@]}"; do
@@ -226,14 +227,15 @@ newer_qemu()
 	stream "migration-$QEMU_VERSION" "${run[@]}"
 }
 
-# debug_vm LIST: a kernel that looks for errors, ten times slower. One report
-# must not keep the rest of the tests from running: run.sh finds it at the end.
+# debug_vm LIST TIMEOUT: a kernel that looks for errors, ten times slower. One
+# report must not keep the rest of the tests from running: run.sh finds it at
+# the end.
 debug_vm()
 {
 	"$VM_DIR/run.sh" --kernel "$("$VM_DIR/debug-kernel.sh" image)" \
 		--module "$BUILD/kmod-debug/tapmig.ko" \
 		--payload "$BUILD/payload" --out "$OUT/${1%.list}" \
-		--mem 2560 --timeout 3600 \
+		--mem 2560 --timeout "$2" \
 		--append "panic_on_warn=0 acpi=noirq" -- \
 		env KERNEL_SERIES=debug /run/payload/vm-tests "$1"
 }
@@ -256,14 +258,15 @@ group_debug()
 	local other rc=0 log=$OUT/debug-traffic.said
 
 	built debug-build tool tests payload kmod-debug || return 0
-	debug_vm debug-traffic.list >"$log" 2>&1 </dev/null &
+	debug_vm debug-traffic.list 3600 >"$log" 2>&1 </dev/null &
 	other=$!
 	# shellcheck disable=SC2064 # this very process
 	trap "kill $other 2>/dev/null" EXIT
-	stream debug debug_vm debug.list
+	stream debug debug_vm debug.list 3600
 	wait "$other" || rc=$?
 	trap - EXIT
-	stream debug-traffic said "$rc" "$log" debug_vm debug-traffic.list
+	stream debug-traffic said "$rc" "$log" \
+		debug_vm debug-traffic.list 3600
 	stream debug-finds "$VM_DIR/check-vm.sh" debug
 	poisoned
 }
