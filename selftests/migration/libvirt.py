@@ -444,10 +444,12 @@ def saved(rows):
     rows.here.virsh("save", GUEST, "/var/tmp/save")
     rows.traffic.wait(STOPPED // 2)
     rows.here.virsh("restore", "/var/tmp/save")
+    after = rows.traffic.wait(1)
     rows.here.run("rm", "/var/tmp/save")
-    after = rows.traffic.wait(AFTER)
+    rows.traffic.wait(AFTER)
     rows.stopped_frames = [b - a for a, b in zip(before, after)]
-    rows.judge = migration.at_most_stopped(rows)
+    rows.judge = migration.at_most_stopped(
+        rows, *(f"{kind} lost" for kind in rig.FLOODED))
     return nothing()
 
 
@@ -561,6 +563,7 @@ def main():
         rig.LABEL = HOLDS[hold][1]
         rows.row(name, hold, function)
     rows.give_up()
+    rows.table()
     for host in hosts.values():
         host.end()
     return 1 if rows.failed else 0

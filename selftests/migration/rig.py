@@ -32,6 +32,11 @@ NETS = (
 # As in rig.h: so many flows, and after them one broadcast, one multicast.
 UNICAST_FLOWS = 32
 KINDS = ("unicast", "broadcast", "multicast")
+FLOODED = {"broadcast": UNICAST_FLOWS, "multicast": UNICAST_FLOWS + 1}
+# As in client.c: of so many frames one is one of these; of so many of the other
+# flows one is echoed.
+FLOODED_EACH = 6
+ECHOED_EACH = 4
 # Of struct probe, see rig.h.
 PROBE_MAGIC = bytes.fromhex("7a9d3e02")
 PROBE_END = 2
