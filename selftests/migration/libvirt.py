@@ -20,7 +20,7 @@ import sys
 import migration
 import rig
 from hosts import TIMEOUT, Failure, Lines, ip, run
-from migration import AFTER, OUT, STOPPED, all_queues, must_lose, nothing
+from migration import AFTER, OUT, STOPPED, both_hosts, must_lose, nothing
 from rig import HOST_ADDRESS, HOSTS, NETS, RUN, other, tapmig, wait_until
 
 GUEST = "vm1"
@@ -312,8 +312,7 @@ def at_the_stop(rows):
     rows.here.events.wait("Suspended")
     rows.say(f"the guest is stopped, {before} frames")
     rows.traffic.wait(STOPPED)
-    return nothing() if rows.hold == "off" else \
-        all_queues(rows, rows.qemu.host)
+    return nothing() if rows.hold == "off" else both_hosts(rows)
 
 
 def runs_there(rows, virsh):
@@ -395,7 +394,7 @@ def aborted_paused(rows):
     rows.start_relays(rows.there.name)
     virsh = in_precopy(rows, "--bandwidth", SLOW)
     rows.traffic.wait(STOPPED // 2)
-    complaints = all_queues(rows, rows.qemu.host)
+    complaints = both_hosts(rows)
     rows.here.virsh("domjobabort", GUEST)
     rows.end_migration(virsh, wanted=False)
     rows.traffic.wait(STOPPED // 2)

@@ -47,6 +47,7 @@ class Rows:
         self.downtime_ms = None
         # Of each network: what was held of its flows, see rig.held().
         self.held = [{} for _ in NETS]
+        self.largest = [0 for _ in NETS]
         # Queue of a flow, as far as seen: by host, network, flow.
         self.queues = {}
         # In each network: frames sent when the guest ran at the destination,
@@ -371,7 +372,7 @@ def whole_but_in_the_guest(rows):
     here, there = rows.qemu.host, other(rows.qemu.host)
 
     def in_the_guest(n, flow, latest):
-        first, queue = rows.held[n].get(flow, (0, None))
+        first, queue, *_ = rows.held[n].get(flow, (0, None))
         then = rows.queues.get((there, n, flow))
         return latest < first and NETS[n]["queues"] > 1 and queue != then
 
@@ -383,7 +384,7 @@ def whole_but_in_the_guest(rows):
                 overtaken += count
             elif count:
                 bad.append(f"flow {flow}: {count} reordered, up to {latest}; "
-                           f"held from (number, queue) "
+                           f"held (from, queue, up to) "
                            f"{rows.held[n].get(flow)}")
         if overtaken:
             rows.say(f"{rig.card_name(NETS[n])}: {overtaken} that were with "
@@ -402,13 +403,32 @@ def all_queues(rows, host):
     """What is wrong: frames must be held at all queues of each card."""
     complaints = nothing()
     for n, net in enumerate(NETS):
-        queues, rows.held[n] = rig.held(host, n)
-        for flow, (_, queue) in rows.held[n].items():
+        queues, rows.held[n], rows.largest[n] = rig.held(host, n)
+        for flow, (_, queue, _) in rows.held[n].items():
             rows.queues[host, n, flow] = queue
         rows.say(f"{rig.card_name(net)}: frames are held at queues "
-                 f"{sorted(queues)}")
+                 f"{sorted(queues)}, up to {rows.largest[n]} bytes")
         if queues != set(range(net["queues"])):
             complaints[n].append(f"only queues {sorted(queues)} hold frames")
+    return complaints
+
+
+def both_hosts(rows):
+    """
+    The same, and what is flooded must be held here and there: that each is
+    delivered once shows nothing otherwise. What is held here up to one number
+    and there up to a higher one was held twice.
+    """
+    here = rows.qemu.host
+    complaints = all_queues(rows, here)
+    for n, held in enumerate(rows.held):
+        _, there, _ = rig.held(other(here), n)
+        for kind, flow in FLOODED.items():
+            if flow not in held or flow not in there or \
+               there[flow][2] < held[flow][0]:
+                complaints[n].append(
+                    f"no {kind} was held twice: here (from, queue, up to) "
+                    f"{held.get(flow)}, there {there.get(flow)}")
     return complaints
 
 
@@ -423,7 +443,7 @@ def ordinary(rows, hold, relay=True, extra=(), stopped=STOPPED):
     rows.reach_stop()
     rows.traffic.wait(stopped)
     if hold == "on":
-        complaints = all_queues(rows, rows.qemu.host)
+        complaints = both_hosts(rows)
     rows.go_on()
     if "-S" in extra:
         source.wait_migration("completed")
@@ -552,7 +572,7 @@ def held_in_switchover(rows):
     rows.reach_stop()
     rows.traffic.wait(STOPPED)
     if rows.hold == "on":
-        complaints = all_queues(rows, rows.qemu.host)
+        complaints = both_hosts(rows)
     rows.qemu.events.clear()
     return q, complaints
 
@@ -584,7 +604,7 @@ def paused(rows):
     rows.connect(q)
     rows.reach_stop()
     rows.traffic.wait(STOPPED // 2)
-    complaints = all_queues(rows, rows.qemu.host)
+    complaints = both_hosts(rows)
     rows.go_on()
     source.wait_migration("completed")
     q.wait_migration("completed")
@@ -642,7 +662,7 @@ def hooks_freeze(rows):
     here.wait("frozen")
     rows.reach_stop()
     rows.traffic.wait(STOPPED)
-    return q, here, there, all_queues(rows, source.host)
+    return q, here, there, both_hosts(rows)
 
 
 def unpatched(rows):

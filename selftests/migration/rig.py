@@ -405,22 +405,24 @@ def packets(pcapng):
 def held(host, n):
     """
     What is in a frozen hold: the queues at which frames have arrived; of each
-    flow with frames there, its lowest number, and the queue.
+    flow with frames there, its lowest number, the queue, its highest number;
+    the size of the largest frame. What came from the other host does not count.
     """
     pcapng = tapmig(host, "export", "label", f"{LABEL}{n}", "-")
-    queues, flows = set(), {}
+    queues, flows, largest = set(), {}, 0
     for queue, _, frame in packets(pcapng):
         queues.add(queue)
+        largest = max(largest, len(frame))
         at = frame.find(PROBE_MAGIC)
         if at >= 0:
             flow, seq = struct.unpack_from("!II", frame, at + 12)
-            flows.setdefault(flow, (seq, queue))
-    return queues, flows
+            flows[flow] = (*flows.get(flow, (seq, queue))[:2], seq)
+    return queues, flows, largest
 
 
 def first_unicast(flows):
     """The first that was held, as (number, flow): they are sent in turn."""
-    return min(((seq, flow) for flow, (seq, _) in flows.items()
+    return min(((seq, flow) for flow, (seq, *_) in flows.items()
                 if flow < UNICAST_FLOWS), default=None)
 
 
