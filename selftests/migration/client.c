@@ -36,8 +36,9 @@
 
 #define MS		1000000ULL
 #define SECOND		(1000 * MS)
-#define STREAM_CHUNK	1024
-#define STREAM_INTERVAL	(100 * MS)
+/* More than a frame holds without offloads, but not often: guests are slow. */
+#define STREAM_CHUNK	4096
+#define STREAM_INTERVAL	(400 * MS)
 #define PING_INTERVAL	(500 * MS)
 /*
  * The guest is asked again so long after its answer, or when it does not
