@@ -27,6 +27,11 @@ MAGIC = 0xb7
 IN_DOWNTIME = {0x42: "prepare", 0x43: "freeze", 0x44: "thaw"}
 IOCTL = re.compile(r"-(\d+) +\[\d+\].* (\d+\.\d+): sys_ioctl"
                    r"(?:\(fd: \w+, cmd: (\w+)| -> )")
+# At the end of a freeze, when the guest runs already: how long it had to wait,
+# for the relay above all, and for how long nobody could send to it.
+THAWED = re.compile(r": tapmig_thaw: .* wait_ns=(\d+) locked_ns=(\d+)$")
+EVENTS = ("syscalls/sys_enter_ioctl", "syscalls/sys_exit_ioctl",
+          "tapmig/tapmig_thaw")
 
 
 def tracefs(name, text):
@@ -37,17 +42,26 @@ def tracefs(name, text):
 def start_tracing():
     tracefs("tracing_on", "0")
     tracefs("trace", "")
-    for way in "enter", "exit":
-        tracefs(f"events/syscalls/sys_{way}_ioctl/enable", "1")
+    for event in EVENTS:
+        tracefs(f"events/{event}/enable", "1")
     tracefs("tracing_on", "1")
 
 
-def traced_us():
-    """How long our ioctls took, in all, each kind."""
+def traced_us(hold):
+    """
+    How long our ioctls took, in all, each kind; what it was to wait and to be
+    locked, of the holds that took longest. What was not seen did not take no
+    time.
+    """
     tracefs("tracing_on", "0")
     began, took = {}, {}
     with open(f"{TRACING}/trace") as f:
         for line in f:
+            match = THAWED.search(line)
+            if match:
+                for what, ns in zip(("wait", "locked"), match.groups()):
+                    took[what] = max(took.get(what, 0), round(int(ns) / 1e3))
+                continue
             match = IOCTL.search(line)
             if not match:
                 continue
@@ -63,6 +77,10 @@ def traced_us():
                 began[task] = IN_DOWNTIME[number & 0xff], float(at)
             else:
                 began.pop(task, None)
+    wanted = {*IN_DOWNTIME.values(), "wait", "locked"} if hold == "on" \
+        else set()
+    if set(took) != wanted:
+        raise Failure(f"traced: {sorted(took)} instead of {sorted(wanted)}")
     return took
 
 
@@ -86,10 +104,10 @@ class Bench(migration.Rows):
         self.connect(q, pause=False)
         q.wait("RESUME")
         self.traffic.wait(AFTER)
-        took = traced_us()
         self.arrived(q, hold)
         result = self.traffic.stop()[0]
         self.end_relays(wait=True)
+        took = traced_us(hold)
         if not result["reported"]:
             raise Failure("the guest does not answer")
         for complaint in migration.dropped_by_rig(result):
@@ -97,8 +115,9 @@ class Bench(migration.Rows):
         counts = result["unicast"]
         return {"downtime_ms": self.downtime_ms,
                 "longest_gap_ms": result["longest_gap_ms"],
+                "interval_ms": result["interval_us"] / 1000,
                 **counts, "echoes_lost": result["echo"]["lost"],
-                "ioctls_us": took, "freeze_us": sum(took.values())}
+                "took_us": took, "freeze_us": sum(took.values())}
 
     def series(self, kind, hold, warmups, runs):
         """Of one kind; a migration that fails is not counted."""
@@ -136,7 +155,8 @@ class Bench(migration.Rows):
 def main():
     path, runs, warmups, rate = sys.argv[1], *map(int, sys.argv[2:])
     with open(path) as f:
-        done = [r["kind"] for r in map(json.loads, f) if r["rate"] == rate]
+        done = [r["kind"] for r in map(json.loads, f)
+                if r["rate"] == rate and "took_us" in r]
     rig.topology()
     bench = Bench(rate)
     start = time.monotonic()

@@ -88,6 +88,8 @@ enum { CONTROL_FD = FLOWS, ECHO_FD, STREAM_FD, PING_FD, STDIN_FD, FDS };
  * @state: what it does
  * @run: the number of the run
  * @total: frames sent in this run
+ * @first: when the first of them was sent
+ * @latest: when the last one so far
  * @taken: of these, the guest has taken so many, or later ones
  * @sent: of each flow
  * @next_unicast: flow whose turn it is
@@ -126,6 +128,7 @@ struct client {
 	int state;
 	uint32_t run;
 	uint32_t total;
+	uint64_t first, latest;
 	uint32_t taken;
 	uint32_t sent[FLOWS];
 	uint32_t next_unicast;
@@ -293,7 +296,9 @@ static void send_next(struct client *c)
 	}
 	send_probe(c, flow, flags);
 	c->sent[flow]++;
-	c->total++;
+	c->latest = now_ns();
+	if (!c->total++)
+		c->first = c->latest;
 	if (c->wait_until && c->total >= c->wait_until) {
 		c->wait_until = 0;
 		printf("waited %u\n", c->total);
@@ -540,6 +545,9 @@ static void print_result(struct client *c)
 	printf("\"counted\": %u, \"stale\": %u}, ", ntohl(c->report.counted),
 	       ntohl(c->report.stale));
 	printf("\"client\": {\"dropped\": %u}, ", dropped(c) - c->dropped);
+	printf("\"interval_us\": %llu, ", c->total < 2 ? 0ULL :
+	       (unsigned long long)((c->latest - c->first) /
+				    (c->total - 1) / 1000));
 	printf("\"longest_gap_ms\": %llu}\n",
 	       (unsigned long long)(c->longest_gap / MS));
 }
