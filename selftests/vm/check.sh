@@ -220,11 +220,18 @@ not_there()
 newer_qemu()
 {
 	local -x QEMU_RELEASE=sid QEMU_VERSION=10.2
-	local run=("$TOP_DIR/selftests/migration/migration.sh")
+	local run=$TOP_DIR/selftests/migration/migration.sh
 
-	[ -n "$("$VM_DIR/qemu.sh" --versions)" ] ||
-		run=(one_case "source_of_qemu_$QEMU_VERSION" not_there)
-	stream "migration-$QEMU_VERSION" "${run[@]}"
+	if [ -z "$("$VM_DIR/qemu.sh" --versions)" ]; then
+		stream "migration-$QEMU_VERSION" one_case \
+			"source_of_qemu_$QEMU_VERSION" not_there
+		return 0
+	fi
+	stream "migration-$QEMU_VERSION" "$run"
+	stream "migration-states-$QEMU_VERSION" "$run" states long
+	stream "migration-crossed-$QEMU_VERSION" "$run" crossed
+	stream "qemu-each-$QEMU_VERSION" one_case each_patch_builds \
+		"$VM_DIR/qemu.sh" --each
 }
 
 # debug_vm LIST TIMEOUT: a kernel that looks for errors, ten times slower. One
