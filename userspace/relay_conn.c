@@ -347,9 +347,14 @@ void conn_blame(struct conn *c, const char *fmt, ...)
 /* The socket has an error; of one that is closed anyway nobody wants it. */
 static void lost(struct conn *c, int error)
 {
-	if (c->state != CONN_CLOSING)
-		err("%s: connection lost: %s", c->name, c->tls ?
-		    tls_error(c->tls) : strerror(-error));
+	const char *why = c->tls ? tls_error(c->tls) : strerror(-error);
+
+	if (c->state == CONN_CLOSING)
+		;
+	else if (c->said_hello)
+		err("%s: connection lost: %s", c->name, why);
+	else
+		complain(c->relay, c->name, why);
 	conn_kill(c);
 }
 
@@ -452,9 +457,11 @@ static void at_end(struct conn *c)
 	if (c->in.end != c->in.start)
 		err("%s: connection lost: it ended in the middle of a block",
 		    c->name);
+	else if (c->said_hello)
+		relay_tell(c->relay, "%s has closed the connection", c->name);
 	else
-		relay_tell(c->relay, "%s has closed the connection%s", c->name,
-			   c->said_hello ? "" : " before HELLO");
+		complain(c->relay, c->name,
+			 "has closed the connection before HELLO");
 	conn_kill(c);
 }
 

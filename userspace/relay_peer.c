@@ -539,6 +539,9 @@ void relay_hold_changed(struct relay *r, struct relay_hold *rh)
 		relay_tell(r, "%s: %s", relay_hold_name(rh),
 			   rh->gone ? "gone" : state_names[rh->h.state]);
 	*rh->told = 0;
+	/* What it is now is a reason to pair anew: UNPAIR goes before it. */
+	if (ch && !ch->ours)
+		standby_changed(ch, &old);
 	offer_hold(r, rh);
 	if (rh->gone && rh->offered) {
 		rh->offered = false;
@@ -547,8 +550,6 @@ void relay_hold_changed(struct relay *r, struct relay_hold *rh)
 	}
 	if (ch && ch->ours)
 		source_changed(ch);
-	else if (ch)
-		standby_changed(ch, &old);
 	r->pair_wanted = true;
 }
 

@@ -20,6 +20,8 @@
 #define FLOOD_SKEW_MS	10
 /* Without a late packet for so long, none is expected any more. */
 #define QUIET_NS	(500 * NSEC_PER_MSEC)
+/* A timer that is so late is of a process that could not run. */
+#define HELD_UP_NS	(100 * NSEC_PER_MSEC)
 /* Bytes read for one channel before others have their turn. */
 #define READ_TURN	(1UL << 20)
 
@@ -192,6 +194,7 @@ static void begin(struct channel *ch)
 	struct relay_hold *rh = ch->hold;
 	struct offer *o = relay_peer_find(ch->conn, ch->peer_handle);
 
+	ch->begin_at = NEVER;
 	if (owes_end(rh) && !has_packets(rh) && has_sent(rh, o)) {
 		relay_send_begin(ch, rh->froze_at);
 		end(ch, rh->ended);
@@ -211,7 +214,6 @@ static void begin(struct channel *ch)
 	if (relay_hold_refresh(rh) || !has_packets(rh) ||
 	    rh->h.frozen_ns != rh->known.frozen_ns)
 		return;
-	ch->begin_at = NEVER;
 	if (rh->h.frozen_for_ms <= FLOOD_SKEW_MS) {
 		ch->begin_at = relay_now() + NSEC_PER_MSEC *
 			(FLOOD_SKEW_MS + 1 - (int64_t)rh->h.frozen_for_ms);
@@ -448,6 +450,13 @@ static int start_reading(struct channel *ch)
 	return ret;
 }
 
+/* When a transfer that is in step is over, if nothing more is found. */
+static int64_t end_time(const struct channel *ch)
+{
+	return ch->linger_until < ch->quiet_until ? ch->linger_until :
+						    ch->quiet_until;
+}
+
 /* All that there was when the export began has been sent. */
 static void read_all(struct channel *ch)
 {
@@ -459,7 +468,12 @@ static void read_all(struct channel *ch)
 		ch->sync_sent = true;
 		relay_send_number(ch, RELAY_SYNC, ch->last);
 	}
-	if (ch->end_after)
+	if (!ch->end_after)
+		return;
+	/* What that look has found was late, too: it was not quiet. */
+	if (relay_now() < end_time(ch))
+		ch->end_wanted = false;
+	else
 		end(ch, RELAY_END_DONE);
 }
 
@@ -622,8 +636,7 @@ void source_synced(struct channel *ch)
 
 void source_timer(struct channel *ch, int64_t now, int64_t *next)
 {
-	int64_t at = ch->linger_until < ch->quiet_until ? ch->linger_until :
-							  ch->quiet_until;
+	int64_t at = end_time(ch);
 
 	if (ch->state == CHANNEL_PAIRED) {
 		if (now >= ch->begin_at)
@@ -634,6 +647,11 @@ void source_timer(struct channel *ch, int64_t now, int64_t *next)
 	}
 	if (ch->state != CHANNEL_MOVING || !ch->synced || ch->end_wanted)
 		return;
+	/* Who was not running cannot say that it was quiet. */
+	if (now < ch->linger_until && now >= ch->quiet_until + HELD_UP_NS) {
+		ch->quiet_until = now + QUIET_NS;
+		at = end_time(ch);
+	}
 	if (now < at) {
 		if (at < *next)
 			*next = at;

@@ -150,7 +150,7 @@ static void cancel(struct channel *ch)
 }
 
 /*
- * Each freeze of a source has the same numbers: the kernel would take packets
+ * Each hold begins with the same numbers: the kernel would take packets
  * of the next one for those that it has.
  */
 static bool has_others(struct relay_hold *rh, const struct offer *o)

@@ -1147,6 +1147,26 @@ def why_connecting_fails_at_once_is_said():
         expect(m.ra.end() == 0, "exit status")
 
 
+@case
+def a_listener_that_hangs_up_is_named():
+    with Move() as m:
+        path = m.path("socket")
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(path)
+            listener.listen()
+            listener.settimeout(60)
+            m.ra = m.relay("hostA", "--connect", f"unix:{path}", verbose=False)
+            peers = []
+            for _ in range(3):
+                peers.append(listener.accept()[0])
+                peers[-1].shutdown(socket.SHUT_WR)
+        m.ra.wait_said("before HELLO")
+        expect(m.ra.said().count("before HELLO") == 1, m.ra.said())
+        expect(m.ra.end() == 0, "exit status")
+        for peer in peers:
+            peer.close()
+
+
 class Names:
     """What a host knows of names, beside what its name server says."""
 

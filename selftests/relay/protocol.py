@@ -531,6 +531,71 @@ def sync_comes_after_all_that_is_held():
 
 
 @case
+def what_came_while_it_could_not_run_was_not_the_end():
+    with Target(linger=60000) as t:
+        peer = t.peer()
+        channel = pair_as_standby(peer)
+        for _ in range(t.held):
+            last = peer.until("PACKET")[1]
+        peer.send(message("ACK", channel, 0, last),
+                  message("SYNC_REQUEST", channel))
+        peer.until("SYNC")
+        peer.send(message("SYNCED", channel), message("PING", 4242))
+        peer.until("PONG", where=lambda v: v[0] == 4242)
+        for _ in range(2):
+            stopped(t.relay, True)
+            t.m.sender.frames(20)
+            last = FIRST + t.quiet() - 1
+            # That is the time which it may take to be quiet.
+            time.sleep(0.7)
+            stopped(t.relay, False)
+            name, values = peer.next()
+            while values[1] != last or name != "PACKET":
+                expect(name in ("PACKET", "PING"), f"{name} {values}")
+                name, values = peer.next()
+        peer.send(message("ACK", channel, 0, last))
+        expect(peer.until("END") == (channel, 0), "END")
+        peer.close()
+
+
+def sleeps(process):
+    with open(f"/proc/{process.pid}/stat", encoding="ascii") as f:
+        return f.read().rpartition(")")[2].split()[0] == "S"
+
+
+@case
+def a_freeze_that_is_undone_at_once_leaves_it_asleep():
+    """Before the source is old enough for the packets to go."""
+    with Target() as t:
+        t.a.ask("thaw")
+        peer = t.peer()
+        channel = pair_as_standby(peer)
+        source = ready(peer)[S_LABEL]
+        for n in range(200):
+            seen = len(peer.seen)
+            t.a.ask("freeze")
+            peer.until("OFFER", where=lambda v: v[0] == source and
+                       v[3] == FROZEN)
+            t.a.ask("thaw")
+            peer.until("OFFER", where=lambda v: v[0] == source and
+                       v[3] != FROZEN)
+            if "BEGIN" not in peer.seen[seen:]:
+                break
+            # It was not quick enough.
+            peer.until("END")
+            peer.send(message("ENDED", channel, *[0] * 9))
+        print(f"# {n} came too late")
+        expect("BEGIN" not in peer.seen[seen:], f"{peer.seen}")
+        end = time.monotonic() + STUCK
+        asleep = 0
+        while asleep < 20 and time.monotonic() < end:
+            asleep += sleeps(t.relay.process)
+            time.sleep(0.001)
+        expect(asleep == 20, f"asleep {asleep} times, {channel}")
+        peer.close()
+
+
+@case
 def several_standby_holds_with_one_label_are_refused():
     with Target() as t:
         peer = t.peer()
@@ -1185,6 +1250,28 @@ def two_freezes_of_a_source_are_not_mixed():
         begin(peer)
         values = peer.until("UNPAIR")
         expect("another freeze" in values[2], f"{values}")
+        peer.close()
+
+
+@case
+def a_standby_that_is_frozen_anew_is_offered_after_unpair():
+    """Or its source would take the refusal for that of the new freeze."""
+    with Target() as t:
+        peer = t.peer()
+        handle = pair_as_source(peer, frozen_ns=5)
+        begin(peer)
+        peer.send(message("PING", 77))
+        peer.until("PONG", where=lambda v: v[0] == 77)
+        old = holds("hostA", "label", D_LABEL)[0]["frozen_ns"]
+        stopped(t.relay, True)
+        t.b.ask("discard")
+        t.b.ask("freeze")
+        stopped(t.relay, False)
+        peer.until("UNPAIR")
+        new = holds("hostA", "label", D_LABEL)[0]["frozen_ns"]
+        expect(new != old, f"frozen at {new} still")
+        peer.until("OFFER", where=lambda v: v[0] == handle and
+                   v[3] == FROZEN and new in v)
         peer.close()
 
 
