@@ -659,6 +659,30 @@ export_writes_a_private_pcapng_file() {
 	expect_rc 0
 }
 
+test_case export_that_is_refused_replaces_nothing
+export_that_is_refused_replaces_nothing() {
+	local file
+
+	tap a tt0
+	freeze dev tt0 role standby
+	ask a send 5
+	tool export dev tt0 "$tmp/x.pcapng"
+	expect_rc 0 || return 1
+	cp "$tmp/x.pcapng" "$tmp/old.pcapng"
+	tool import dev tt0 no-end "$tmp/x.pcapng"
+	expect_rc 0 || return 1
+	tool thaw dev tt0 wait
+	[[ $(hold dev tt0 state) == live ]] || fail "not live"
+	for file in old new; do
+		tool export dev tt0 force "$tmp/$file.pcapng"
+		expect_rc 1 && expect_error "the hold is live" || return 1
+	done
+	cmp "$tmp/x.pcapng" "$tmp/old.pcapng" || fail "the old file is gone"
+	[[ ! -e $tmp/new.pcapng ]] || fail "there is an empty file"
+	tool discard dev tt0
+	expect_rc 0
+}
+
 # As who can write to /tmp may put there where another one exports to.
 test_case export_goes_through_no_link
 export_goes_through_no_link() {
@@ -1140,6 +1164,40 @@ import_of_another_link_type_is_refused() {
 	tool import dev tt1 "$tmp/x.pcapng"
 	expect_rc 1 && expect_error "takes raw IP ones" || return 1
 	tool discard dev tt0
+	tool discard dev tt1
+	expect_rc 0
+}
+
+held() {
+	"$TAPMIG" -j show dev tt0 |
+		json "[d[0][k] for k in ('held_packets', 'trimmed', 'flags')]"
+}
+
+# An import drops what its guest must not see twice, and starts a deadline.
+test_case import_of_a_wrong_file_changes_nothing
+import_of_a_wrong_file_changes_nothing() {
+	local before file
+
+	tap a tt0
+	vmm b tun tt1
+	link_up tt1
+	freeze dev tt1
+	ask b send 3
+	tool export dev tt1 "$tmp/raw.pcapng"
+	expect_rc 0 || return 1
+	freeze dev tt0 role standby
+	ask a send 5
+	echo nothing that was captured >"$tmp/text"
+	: >"$tmp/empty"
+	before=$(held)
+	for file in raw.pcapng text empty; do
+		tool import dev tt0 age-ms 0 "$tmp/$file"
+		expect_rc 1 || return 1
+		[[ $(held) == "$before" ]] || fail "$file: $(held)" || return 1
+	done
+	tool thaw dev tt0 wait
+	ask a read 5
+	[[ $answer == "got $(range 1 5)" ]] || fail "$answer"
 	tool discard dev tt1
 	expect_rc 0
 }

@@ -98,6 +98,17 @@ static int write_blocks(void *ctx, const void *data, size_t len)
 	return 0;
 }
 
+/* What the kernel refuses at once; before a file is replaced by nothing. */
+static int has_packets(const struct export *x)
+{
+	if (x->follow || (x->hold.state != TAPMIG_STATE_ARMED &&
+			  x->hold.state != TAPMIG_STATE_LIVE))
+		return 0;
+	err("export of hold %u: the hold is %s, not frozen", x->hold.id,
+	    state_names[x->hold.state]);
+	return -EBUSY;
+}
+
 static int open_file(struct export *x)
 {
 	int flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
@@ -391,6 +402,8 @@ int cmd_export(struct args *a)
 	}
 	if (!ret)
 		ret = selector_resolve_one(&nl, &sel, &x->hold);
+	if (!ret)
+		ret = has_packets(x);
 	if (!ret)
 		ret = open_file(x);
 	if (!ret)

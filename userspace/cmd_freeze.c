@@ -97,7 +97,7 @@ static int scan_process(struct freeze *f, pid_t pid)
 {
 	char path[64], link[256], tap[32], *base;
 	struct dirent *e;
-	struct stat st;
+	struct statx st;
 	int ret = 0;
 	ssize_t n;
 	DIR *d;
@@ -113,10 +113,12 @@ static int scan_process(struct freeze *f, pid_t pid)
 	while (!ret && (e = readdir(d))) {
 		if (!isdigit((unsigned char)e->d_name[0]))
 			continue;
-		if (fstatat(dirfd(d), e->d_name, &st, 0) ||
-		    !S_ISCHR(st.st_mode))
+		/* Of others' files only what is known: a server may be down. */
+		if (statx(dirfd(d), e->d_name, AT_STATX_DONT_SYNC, STATX_TYPE,
+			  &st) || !S_ISCHR(st.stx_mode))
 			continue;
-		if (st.st_rdev == makedev(TUN_MAJOR, TUN_MINOR)) {
+		if (st.stx_rdev_major == TUN_MAJOR &&
+		    st.stx_rdev_minor == TUN_MINOR) {
 			if (fdinfo_names(pid, atoi(e->d_name), f->dev))
 				ret = add_queue(f, pid, atoi(e->d_name), true);
 			continue;

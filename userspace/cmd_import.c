@@ -22,6 +22,9 @@
  * @out: gives packets to the kernel
  * @read: bytes of the file
  * @progress: for the terminal
+ * @age_ms: how long ago the source froze, when the tool was started; if given
+ * @started_ns: when that was
+ * @begun: import-begin was done
  * @in: reader
  */
 struct import {
@@ -31,11 +34,47 @@ struct import {
 	struct packet_batch out;
 	uint64_t read;
 	struct progress progress;
+	uint64_t *age_ms;
+	uint64_t started_ns;
+	bool begun;
 	struct capture in;
 };
 
+static int simple(struct import *im, struct nl *nl, uint8_t cmd,
+		  const char *name, uint16_t type, const uint64_t *v)
+{
+	struct nlmsghdr *nlh = nl_request(nl, cmd);
+	char what[64];
+
+	snprintf(what, sizeof(what), "%s of hold %u", name, im->hold.id);
+	mnl_attr_put_u32(nlh, TAPMIG_A_TRANSFER_HOLD_ID, im->hold.id);
+	if (v)
+		mnl_attr_put_u64(nlh, type, *v);
+	return nl_do(nl, what, NULL, NULL);
+}
+
+/* Once it is known that there is a capture: a wrong file changes nothing. */
+static int begin(struct import *im, struct nl *nl)
+{
+	uint64_t age = 0;
+	int ret;
+
+	if (im->begun)
+		return 0;
+	if (im->age_ms &&
+	    __builtin_add_overflow(*im->age_ms, (clock_ns(CLOCK_MONOTONIC) -
+						 im->started_ns) / 1000000,
+				   &age))
+		age = UINT64_MAX;
+	ret = simple(im, nl, TAPMIG_CMD_IMPORT_BEGIN, "import-begin",
+		     TAPMIG_A_TRANSFER_AGE_MS, im->age_ms ? &age : NULL);
+	im->begun = !ret;
+	return ret;
+}
+
 /* CAPTURE_PACKET, CAPTURE_END, or CAPTURE_ERROR and a message. */
-static enum capture_status next_packet(struct import *im, struct packet *p)
+static enum capture_status next_packet(struct import *im, struct nl *nl,
+				       struct packet *p)
 {
 	enum capture_status status;
 	size_t room;
@@ -50,6 +89,9 @@ static enum capture_status next_packet(struct import *im, struct packet *p)
 			continue;	/* Marks of the relay. */
 		if (status != CAPTURE_MORE)
 			return status;
+		/* The first packet may be long in coming. */
+		if (nl && im->in.interfaces && begin(im, nl))
+			return CAPTURE_ERROR;
 		buf = capture_space(&im->in, &room);
 		if (!buf) {
 			err("out of memory");
@@ -89,13 +131,15 @@ static int transfer(struct import *im, struct nl *nl)
 	int ret = 0, err2;
 
 	while (!ret) {
-		status = next_packet(im, &p);
+		status = next_packet(im, nl, &p);
+		if (status == CAPTURE_ERROR)
+			ret = -EINVAL;
+		else if (status == CAPTURE_PACKET)
+			ret = check_link_type(im);
+		if (!ret)
+			ret = begin(im, nl);
 		if (status == CAPTURE_END)
 			break;
-		if (status != CAPTURE_PACKET)
-			ret = -EINVAL;
-		else
-			ret = check_link_type(im);
 		if (!ret)
 			ret = packet_batch_add(&im->out, nl, &p);
 		progress_update(&im->progress, im->read, im->out.packets,
@@ -106,29 +150,14 @@ static int transfer(struct import *im, struct nl *nl)
 	return ret ? ret : err2;
 }
 
-static int simple(struct import *im, struct nl *nl, uint8_t cmd,
-		  const char *name, uint16_t type, const uint64_t *v)
-{
-	struct nlmsghdr *nlh = nl_request(nl, cmd);
-	char what[64];
-
-	snprintf(what, sizeof(what), "%s of hold %u", name, im->hold.id);
-	mnl_attr_put_u32(nlh, TAPMIG_A_TRANSFER_HOLD_ID, im->hold.id);
-	if (v)
-		mnl_attr_put_u64(nlh, type, *v);
-	return nl_do(nl, what, NULL, NULL);
-}
-
-static int run(struct import *im, struct nl *nl, const uint64_t *age, bool end)
+static int run(struct import *im, struct nl *nl, bool end)
 {
 	int ret, err2;
 
-	ret = simple(im, nl, TAPMIG_CMD_IMPORT_BEGIN, "import-begin",
-		     TAPMIG_A_TRANSFER_AGE_MS, age);
-	if (ret)
-		return ret;
 	ret = transfer(im, nl);
 	progress_end(&im->progress);
+	if (!im->begun)
+		return ret;
 	if (ret == -ENOBUFS)
 		err("hold %u is full", im->hold.id);
 	if (ret)
@@ -211,7 +240,7 @@ static int check(struct import *im)
 	out_object(NULL);
 	if (opt.json && opt.stats)
 		out_array("list");
-	while ((status = next_packet(im, &p)) == CAPTURE_PACKET) {
+	while ((status = next_packet(im, NULL, &p)) == CAPTURE_PACKET) {
 		first = first ? first : p.seq;
 		im->out.last = p.seq;
 		im->out.packets++;
@@ -246,7 +275,7 @@ static int check(struct import *im)
 }
 
 static int parse(struct args *a, struct import *im, struct selector *sel,
-		 bool *check_only, bool *end, uint64_t *age, bool *have_age)
+		 bool *check_only, bool *end, uint64_t *age)
 {
 	const char *word;
 	int ret;
@@ -264,7 +293,7 @@ static int parse(struct args *a, struct import *im, struct selector *sel,
 		} else if (!strcmp(word, "no-end")) {
 			*end = false;
 		} else if (!strcmp(word, "age-ms")) {
-			*have_age = true;
+			im->age_ms = age;
 			ret = arg_u64(a, word, age);
 		} else if (arg_peek(a) || (*word == '-' && word[1])) {
 			ret = -arg_unknown(word);
@@ -284,7 +313,7 @@ static int parse(struct args *a, struct import *im, struct selector *sel,
 
 int cmd_import(struct args *a)
 {
-	bool check_only = false, end = true, have_age = false;
+	bool check_only = false, end = true;
 	struct selector sel = { 0 };
 	struct nl nl = { 0 };
 	struct import *im;
@@ -298,8 +327,9 @@ int cmd_import(struct args *a)
 		return EXIT_REFUSED;
 	}
 	capture_init(&im->in);
+	im->started_ns = clock_ns(CLOCK_MONOTONIC);
 	im->fd = STDIN_FILENO;
-	ret = parse(a, im, &sel, &check_only, &end, &age, &have_age);
+	ret = parse(a, im, &sel, &check_only, &end, &age);
 	if (ret)
 		goto out;
 	if (im->name) {
@@ -333,7 +363,7 @@ int cmd_import(struct args *a)
 	if (!ret)
 		ret = packet_batch_init(&im->out, im->hold.id);
 	if (!ret)
-		ret = run(im, &nl, have_age ? &age : NULL, end);
+		ret = run(im, &nl, end);
 out:
 	if (im->fd > STDIN_FILENO)
 		close(im->fd);
