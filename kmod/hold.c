@@ -283,7 +283,7 @@ void tapmig_hold_capture(struct tapmig_hold *h, struct tapmig_pkt *p)
 	return;
 
 drop:
-	h->news |= !h->overflowed;
+	h->untold |= !h->overflowed;
 	h->overflowed = true;
 	h->counts.dropped++;
 	h->counts.dropped_bytes += tapmig_pkt_len(p);
@@ -732,7 +732,8 @@ static void tapmig_settle_work(struct work_struct *work)
 
 	tapmig_hold_settle(h);
 	spin_lock_irq(&h->pkt_lock);
-	tell = h->news && !h->trimming;
+	tell = h->untold || (h->news && !h->trimming);
+	h->untold = false;
 	h->news = false;
 	spin_unlock_irq(&h->pkt_lock);
 	list_for_each_entry(q, &h->queues, node)
@@ -811,6 +812,8 @@ static void tapmig_deadline_work(struct work_struct *work)
 			if (h->state == TAPMIG_STATE_FROZEN) {
 				h->thaw_asked_at = ktime_get_ns();
 				tapmig_hold_set_state(h, TAPMIG_STATE_THAWING);
+			} else {
+				tapmig_hold_event(h);
 			}
 			tapmig_hold_queue_work(h, &h->thaw_work, 0);
 		} else {
@@ -845,9 +848,9 @@ unlock:
 	tapmig_hold_put(h);
 }
 
-static bool tapmig_limits_allowed(u32 packets, u64 bytes, u32 ms)
+static bool tapmig_limits_allowed(bool admin, u32 packets, u64 bytes, u32 ms)
 {
-	if (capable(CAP_NET_ADMIN))
+	if (admin)
 		return packets <= TAPMIG_MAX_PACKETS &&
 		       bytes <= TAPMIG_MAX_BYTES &&
 		       ms <= TAPMIG_MAX_FROZEN_MS;
@@ -861,12 +864,12 @@ static bool tapmig_wait_valid(u32 ms)
 	return ms <= TAPMIG_MAX_FROZEN_MS || ms == U32_MAX;
 }
 
-static int tapmig_limits_check(u32 packets, u64 bytes, u32 ms)
+static int tapmig_limits_check(bool admin, u32 packets, u64 bytes, u32 ms)
 {
 	if (packets > TAPMIG_MAX_PACKETS || bytes > TAPMIG_MAX_BYTES ||
 	    ms > TAPMIG_MAX_FROZEN_MS)
 		return -ERANGE;
-	return tapmig_limits_allowed(packets, bytes, ms) ? 0 : -EPERM;
+	return tapmig_limits_allowed(admin, packets, bytes, ms) ? 0 : -EPERM;
 }
 
 /**
@@ -882,8 +885,8 @@ struct tapmig_hold *tapmig_hold_create(struct net *net,
 	struct tapmig_hold *h;
 	int err;
 
-	err = tapmig_limits_check(c->max_packets, c->max_bytes,
-				  c->max_frozen_ms);
+	err = tapmig_limits_check(capable(CAP_NET_ADMIN), c->max_packets,
+				  c->max_bytes, c->max_frozen_ms);
 	if (err)
 		return ERR_PTR(err);
 	if (!tapmig_wait_valid(c->wait_import_ms))
@@ -1283,6 +1286,7 @@ unlock:
  * tapmig_hold_set - change properties
  * @h: the hold
  * @set: which, and to what; checked for form
+ * @admin: who asks has CAP_NET_ADMIN in the initial user namespace
  * @bad: set to the TAPMIG_SET_* of what is refused, on error, or to 0
  * @extack: where to say why not, or NULL
  *
@@ -1290,7 +1294,7 @@ unlock:
  * -ENODEV: gone.
  */
 int tapmig_hold_set(struct tapmig_hold *h, const struct tapmig_set *set,
-		    u32 *bad, struct netlink_ext_ack *extack)
+		    bool admin, u32 *bad, struct netlink_ext_ack *extack)
 {
 	u32 settable = TAPMIG_HOLD_FLAGS_DETACHED | TAPMIG_HOLD_FLAGS_PEER;
 	u32 packets, ms, old_flags;
@@ -1326,23 +1330,24 @@ int tapmig_hold_set(struct tapmig_hold *h, const struct tapmig_set *set,
 	/* Nobody needs a privilege to leave or lower what is there. */
 	*bad = TAPMIG_SET_MAX_PACKETS;
 	err = !packets ? -ERANGE : packets <= h->max_packets ? 0 :
-	      tapmig_limits_check(packets, 0, 0);
+	      tapmig_limits_check(admin, packets, 0, 0);
 	if (err)
 		goto refuse;
 	*bad = TAPMIG_SET_MAX_BYTES;
 	err = !bytes ? -ERANGE : bytes <= h->max_bytes ? 0 :
-	      tapmig_limits_check(0, bytes, 0);
+	      tapmig_limits_check(admin, 0, bytes, 0);
 	if (err)
 		goto refuse;
 	*bad = TAPMIG_SET_MAX_FROZEN_MS;
 	err = !ms ? -ERANGE : ms <= h->max_frozen_ms ? 0 :
-	      tapmig_limits_check(0, 0, ms);
+	      tapmig_limits_check(admin, 0, 0, ms);
 	if (err)
 		goto refuse;
 
 	spin_lock_irq(&h->pkt_lock);
 	h->max_packets = packets;
 	h->max_bytes = bytes;
+	h->keep_packets = min_t(u64, h->keep_packets, packets);
 	spin_unlock_irq(&h->pkt_lock);
 	if (set->mask & TAPMIG_SET_MAX_FROZEN_MS) {
 		h->max_frozen_ms = ms;

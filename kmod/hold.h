@@ -328,6 +328,7 @@ struct tapmig_flow {
  * @keep_packets: how many
  * @trimmed_seq: number of the last one that the hook did not keep
  * @news: packets came that were not yet told of
+ * @untold: the first overflow since the last freeze was not yet told of
  * @overflowed: there was an overflow since the last freeze
  * @settle_queued: settle_work is on its way
  * @settled_at: when it last ran, in jiffies
@@ -406,6 +407,7 @@ struct tapmig_hold {
 	u32 keep_packets;
 	u64 trimmed_seq;
 	bool news;
+	bool untold;
 	bool overflowed;
 	bool settle_queued;
 	unsigned long settled_at;
@@ -442,7 +444,7 @@ int tapmig_hold_discard(struct tapmig_hold *h, struct netlink_ext_ack *extack);
 int tapmig_hold_commit(struct tapmig_hold *h, u64 seq,
 		       struct netlink_ext_ack *extack);
 int tapmig_hold_set(struct tapmig_hold *h, const struct tapmig_set *set,
-		    u32 *bad, struct netlink_ext_ack *extack);
+		    bool admin, u32 *bad, struct netlink_ext_ack *extack);
 int tapmig_hold_refuse(struct tapmig_hold *h, struct netlink_ext_ack *extack);
 void tapmig_hold_info(struct tapmig_hold *h, struct tapmig_info *info);
 void tapmig_hold_settle(struct tapmig_hold *h);
@@ -608,6 +610,7 @@ int tapmig_skb_finish(struct sk_buff *skb, u32 link_type,
 		      const struct tapmig_meta *m, struct tapmig_list *out,
 		      bool *segmented, struct netlink_ext_ack *extack);
 int tapmig_skb_segment(struct sk_buff *skb, struct tapmig_list *out);
+u32 tapmig_segments_truesize(const struct sk_buff *skb);
 
 /* dedup.c: is a captured frame a copy of an imported one */
 struct tapmig_dedup_table;

@@ -71,6 +71,7 @@ void tapmig_import_close(struct tapmig_hold *h)
 {
 	lockdep_assert_held(&h->lock);
 
+	h->counts.lost += !!h->partial;
 	tapmig_nl_partial_free(h);
 	h->importing = false;
 	h->in_step = true;
@@ -190,10 +191,8 @@ int tapmig_import_end(struct tapmig_hold *h, struct netlink_ext_ack *extack)
 		err = -EBUSY;
 		goto unlock;
 	}
-	if (h->partial) {
+	if (h->partial)
 		NL_SET_ERR_MSG(extack, "a packet is incomplete; it is dropped");
-		h->counts.lost++;
-	}
 	tapmig_import_close(h);
 	if (h->state == TAPMIG_STATE_THAWING)
 		tapmig_hold_queue_work(h, &h->thaw_work, 0);
@@ -303,22 +302,6 @@ static void tapmig_import_unmark(struct tapmig_hold *h, u64 seq, u16 sub)
 		h->seen_count--;
 }
 
-/*
- * A GSO packet may have to be segmented for its device. Charge it for that
- * now, so that the limits hold then.
- */
-static void tapmig_import_estimate(struct tapmig_pkt *p)
-{
-	struct sk_buff *skb = tapmig_pkt_skb(p);
-	u64 bytes, size = skb_shinfo(skb)->gso_size;
-
-	if (!size)
-		return;
-	/* gso_segs is not set before the stack has checked the headers. */
-	bytes = DIV_ROUND_UP_ULL(skb->len, size) * SKB_TRUESIZE(size + 128);
-	p->truesize = clamp_t(u64, bytes, p->truesize, U32_MAX);
-}
-
 /**
  * tapmig_import_packets - take packets from the peer, all or none
  * @h: the hold
@@ -360,7 +343,9 @@ int tapmig_import_packets(struct tapmig_hold *h, struct tapmig_list *pkts,
 			if (err)
 				goto unmark;
 			tapmig_list_pop(pkts);
-			tapmig_import_estimate(p);
+			/* It may have to be segmented for its device. */
+			p->truesize =
+				tapmig_segments_truesize(tapmig_pkt_skb(p));
 			tapmig_list_add_tail(&take, p);
 		} else {
 			tapmig_list_add_tail(&resent, tapmig_list_pop(pkts));

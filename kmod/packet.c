@@ -100,6 +100,38 @@ struct xdp_frame *tapmig_pkt_xdp(const struct tapmig_pkt *p)
 }
 
 /**
+ * tapmig_segments_truesize() - memory that the segments of a packet would take
+ * @skb: the packet
+ *
+ * Return: bytes, about; the memory of @skb itself if that is more.
+ */
+u32 tapmig_segments_truesize(const struct sk_buff *skb)
+{
+	u64 bytes, size = skb_shinfo(skb)->gso_size;
+
+	if (!size)
+		return skb->truesize;
+	/* gso_segs is not set before the stack has checked the headers. */
+	bytes = DIV_ROUND_UP_ULL(skb->len, size) * SKB_TRUESIZE(size + 128);
+	return clamp_t(u64, bytes, skb->truesize, U32_MAX);
+}
+
+/*
+ * A packet that only its segments can stand for, on a host or on the way to
+ * another, is charged with their memory from the start. So is one in small
+ * segments: they can be a hundred times as large.
+ */
+static u32 tapmig_gso_truesize(const struct sk_buff *skb)
+{
+	u32 segments = tapmig_segments_truesize(skb);
+
+	if (skb_shinfo(skb)->gso_type & ~TAPMIG_GSO_KNOWN ||
+	    segments / 2 > skb->truesize)
+		return segments;
+	return skb->truesize;
+}
+
+/**
  * tapmig_pkt_init() - begin to know something of a packet
  * @ring_entry: the packet as it was in a ring
  *
@@ -133,7 +165,7 @@ struct tapmig_pkt *tapmig_pkt_init(void *ring_entry)
 	} else {
 		skb = ring_entry;
 		skb->dev = NULL;
-		truesize = skb->truesize;
+		truesize = tapmig_gso_truesize(skb);
 		p = tapmig_pkt_of_skb(skb);
 	}
 

@@ -360,7 +360,7 @@ static int tapmig_ring_shrunk(int size, int n, int want)
 static bool tapmig_ring_restore(struct ptr_ring *r, void ***grown, int want)
 {
 	void **array, **old;
-	int size = 0;
+	int size = -1;
 
 	spin_lock_bh(&r->consumer_lock);
 	spin_lock(&r->producer_lock);
@@ -369,10 +369,10 @@ static bool tapmig_ring_restore(struct ptr_ring *r, void ***grown, int want)
 	else
 		size = tapmig_ring_shrunk(r->size, tapmig_ring_count(r), want);
 	if (size == r->size)
-		size = 0;
+		size = -1;
 	spin_unlock(&r->producer_lock);
 	spin_unlock_bh(&r->consumer_lock);
-	if (!size)
+	if (size < 0)
 		return !*grown;
 
 	array = tapmig_array_alloc(size, __GFP_NOWARN);

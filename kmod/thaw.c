@@ -330,6 +330,9 @@ static s64 tapmig_thaw_wait_left(const struct tapmig_hold *h)
 {
 	s64 wait = (s64)h->wait_import_ms * NSEC_PER_MSEC;
 
+	/* Its owner is gone, and memory was short then. */
+	if (!h->owners && !(h->flags & TAPMIG_HOLD_FLAGS_PINNED))
+		return 0;
 	if (!tapmig_peer_behind(h) || h->wait_import_ms == U32_MAX ||
 	    (h->flags & TAPMIG_HOLD_FLAGS_DUE))
 		return 0;

@@ -324,6 +324,25 @@ TEST_F(amount, the_ring_is_as_before_when_the_backlog_was_read)
 	})));
 }
 
+/* That is what the device has been told to have no queue. */
+TEST_F(amount, a_ring_of_none_is_none_again)
+{
+	int hold = hold_new(&self->n, NULL);
+	struct tally t = {};
+
+	ASSERT_EQ(0, hold_freeze(hold));
+	tx_flow(&self->n, self->tx, 0, 0, 100);
+	ASSERT_TRUE(hold_wait_captured(hold, 100));
+	link_txqlen(self->n.name, 0);
+	ASSERT_EQ(0, hold_thaw_wait(hold));
+	ASSERT_TRUE(nic_wait(&self->n, &t, 100));
+	EXPECT_TRUE(tally_clean(&t));
+	ASSERT_TRUE(busywait(({
+		tx_flow(&self->n, self->tx, 0, 100, 10);
+		nic_drain(&self->n, &t) == 0;
+	})));
+}
+
 /* Read so many frames, in order. */
 static bool read_so_many(struct nic *n, struct tally *t, int count)
 {
@@ -1289,6 +1308,67 @@ TEST(senseless_offloads_keep_no_packet_from_being_exported)
 	ASSERT_EQ(0, nl_import(&nl, id, p.v, p.n, &res))
 		TH_LOG("%s", nl.msg);
 	EXPECT_EQ(p.n, res.accepted);
+}
+
+/* A frame can take a hundred times the memory when it is in segments. */
+TEST(segments_that_an_export_makes_are_within_the_limits)
+{
+	const struct virtio_net_hdr h = {
+		VIRTIO_NET_HDR_F_NEEDS_CSUM, VIRTIO_NET_HDR_GSO_TCPV4,
+		.hdr_len = 54, .gso_size = 8, .csum_start = 34,
+		.csum_offset = 16,
+	};
+	struct tapmig_create c = CREATE(.max_bytes = 8 << 20);
+	static __u8 buf[7000];
+	struct tapmig_info i;
+	__u8 good[FRAME_LEN];
+	int hold, tx, vtx, k;
+	struct pkts p;
+	struct nic n;
+	struct nl nl;
+	size_t l4, len;
+
+	netns_new();
+	nic_open(&n, TAP, 12, 1);
+	ASSERT_EQ(0, nic_offload(&n, all_offloads()));
+	nl_open(&nl);
+	hold = hold_new(&n, &c);
+	ASSERT_EQ(0, hold_freeze(hold));
+	tx = tx_open(n.tx_ifindex, TX_BYPASS);
+	vtx = tx_open(n.tx_ifindex, TX_VNET | TX_BYPASS);
+	memcpy(buf, &h, sizeof(h));
+	len = sizeof(h) + frame_l4(&n, buf + sizeof(h), AF_INET, IPPROTO_TCP,
+				   6000, true, &l4);
+	/* A fragment: who gets it as it is could not take it. */
+	buf[sizeof(h) + 20] = 0x20;
+	for (k = 0; k < 100; k++)
+		ASSERT_EQ(0, tx_send(vtx, buf, len));
+	ASSERT_TRUE(busywait(info_of(hold).highest_seq ==
+			     TAPMIG_SEQ_FIRST + 99));
+	i = info_of(hold);
+	EXPECT_EQ(100, i.captured + i.dropped);
+	EXPECT_LT(0, i.captured);
+	EXPECT_LT(0, i.dropped);
+
+	ASSERT_EQ(0, nl_export(&nl, i.id, 0, &p))
+		TH_LOG("%s", nl.msg);
+	EXPECT_EQ(750 * i.captured, p.n);
+	i = info_of(hold);
+	TH_LOG("%llu frames take %llu bytes in segments", i.captured,
+	       i.held_bytes);
+	EXPECT_EQ(i.captured, i.segmented);
+	/* What a segment takes is not known beforehand to the byte. */
+	EXPECT_GT(2 * c.max_bytes, i.held_bytes);
+	ASSERT_EQ(0, hold_discard(hold));
+	EXPECT_EQ(0, info_of(hold).held_bytes);
+
+	/* Others take what they took. */
+	frame_udp(&n, good, sizeof(good), 0, 0);
+	ASSERT_EQ(0, hold_freeze(hold));
+	ASSERT_EQ(0, tx_send(tx, good, sizeof(good)));
+	ASSERT_TRUE(hold_wait_captured(hold, i.captured + 1));
+	EXPECT_GT(4096, info_of(hold).held_bytes);
+	ASSERT_EQ(0, hold_discard(hold));
 }
 
 /* --- senders that a full ring stops -------------------------------------- */

@@ -508,6 +508,24 @@ TEST_F(standby, only_the_newest_are_kept_until_import_begin)
 	EXPECT_TRUE(tally_clean(&t));
 }
 
+TEST_F(standby, a_lower_limit_is_for_what_is_kept_too)
+{
+	struct tapmig_set s = { .mask = TAPMIG_SET_MAX_PACKETS,
+				.max_packets = 100 };
+	struct tapmig_info info;
+
+	ASSERT_EQ(0, hold_set(self->hold, &s));
+	tx_flow(&self->n, self->tx, 0, 0, 250);
+	ASSERT_TRUE(busywait(info_of(self->hold).highest_seq ==
+			     TAPMIG_SEQ_FIRST + 249));
+	ASSERT_EQ(0, nl_begin(&self->nl, self->id, LONG_AGO));
+	info = info_of(self->hold);
+	EXPECT_EQ(100, info.held_packets);
+	EXPECT_EQ(250, info.held_packets + info.trimmed);
+	EXPECT_EQ(0, info.dropped);
+	ASSERT_EQ(0, hold_discard(self->hold));
+}
+
 /* It was asked to: no loss, for who looks at the numbers. */
 TEST_F(standby, what_a_standby_does_not_keep_is_not_missing)
 {
