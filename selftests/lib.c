@@ -1367,7 +1367,9 @@ int nl_talk(struct nl *nl, struct nlmsghdr *req, mnl_cb_t cb, void *data)
 	int len, ret = 0;
 	size_t hlen;
 
-	if (mnl_socket_sendto(nl->sk, req, req->nlmsg_len) < 0)
+	if ((nl->by_write ? write(mnl_socket_get_fd(nl->sk), req,
+				  req->nlmsg_len) :
+	     mnl_socket_sendto(nl->sk, req, req->nlmsg_len)) < 0)
 		return -errno;
 	for (;;) {
 		len = mnl_socket_recvfrom(nl->sk, buf, sizeof(buf));

@@ -290,6 +290,8 @@ void slow_resize_close(struct slow_resize *r);
 
 struct nl {
 	struct mnl_socket *sk;
+	/* As who does not know that it is a netlink socket. */
+	bool by_write;
 	__u16 family;
 	__u32 group;
 	__u32 seq;

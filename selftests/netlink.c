@@ -8,6 +8,7 @@
 #include <linux/genetlink.h>
 #include <sched.h>
 #include <sys/ioctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "harness.h"
@@ -500,6 +501,23 @@ TEST_F(nl, a_packet_left_incomplete_is_counted_as_lost)
 	EXPECT_EQ(1, i.imported);
 }
 
+/* Nobody else does it. */
+TEST_F(nl, a_packet_left_incomplete_is_lost_when_a_deadline_closes_it)
+{
+	const struct bad part = { .seq = 1, .len = 200, .data = 100 };
+	struct tapmig_set s = { .mask = TAPMIG_SET_MAX_FROZEN_MS,
+				.max_frozen_ms = 1 };
+
+	ASSERT_EQ(0, hold_freeze(self->hold));
+	ASSERT_EQ(0, nl_begin(&self->nl, self->id, 0));
+	ASSERT_EQ(0, hold_thaw_wait(self->hold));
+	ASSERT_EQ(TAPMIG_STATE_LIVE, info_of(self->hold).state);
+	ASSERT_EQ(0, import_bad(&self->nl, self->buf, self->id, &part));
+	ASSERT_EQ(0, hold_set(self->hold, &s));
+	ASSERT_TRUE(hold_wait_state(self->hold, TAPMIG_STATE_ARMED));
+	EXPECT_EQ(1, info_of(self->hold).lost);
+}
+
 TEST_F(nl, a_message_that_lies_about_its_length_is_refused)
 {
 	struct nlmsghdr *nlh;
@@ -589,6 +607,53 @@ TEST_F(nl, a_user_namespace_rules_its_own_holds_within_limits)
 	/* That of the outer namespace does not exist here. */
 	all_refused(&nl, self->buf, self->id, -ENOENT);
 	_exit(0);
+}
+
+/* It could be handed to a privileged program that writes what it is told. */
+TEST_F(nl, a_limit_needs_the_privilege_of_who_opened_the_socket_too)
+{
+	struct tapmig_create c = CREATE(.label = "inner");
+	int ctl = ctl_open(), up[2], down[2], hold, fd, pidfd, status;
+	struct nl inner, nl;
+	pid_t child;
+
+	ASSERT_EQ(0, pipe(up));
+	ASSERT_EQ(0, pipe(down));
+	child = fork();
+	ASSERT_LE(0, child);
+	if (!child) {
+		close(down[1]);
+		CHECK(0, unshare(CLONE_NEWUSER | CLONE_NEWNET));
+		hold = ioctl(ctl, TAPMIG_CREATE, &c);
+		CHECK_OK(hold);
+		nl_open(&inner);
+		fd = mnl_socket_get_fd(inner.sk);
+		CHECK((int)sizeof(fd), write(up[1], &fd, sizeof(fd)));
+		CHECK((int)sizeof(c.id), write(up[1], &c.id, sizeof(c.id)));
+		CHECK(0, read(down[0], &fd, 1));
+		_exit(0);
+	}
+	ASSERT_EQ(sizeof(fd), read(up[0], &fd, sizeof(fd)));
+	ASSERT_EQ(sizeof(c.id), read(up[0], &c.id, sizeof(c.id)));
+	nl_open(&nl);
+	pidfd = syscall(SYS_pidfd_open, child, 0);
+	ASSERT_LE(0, pidfd);
+	fd = syscall(SYS_pidfd_getfd, pidfd, fd, 0);
+	ASSERT_LE(0, fd);
+	nl.sk = mnl_socket_fdopen(fd);
+	ASSERT_NE(NULL, nl.sk);
+	nl.by_write = true;
+
+	EXPECT_EQ(0, nl_set(&nl, c.id, TAPMIG_A_HOLD_MAX_PACKETS, 100))
+		TH_LOG("%s", nl.msg);
+	EXPECT_EQ(-EPERM, nl_set(&nl, c.id, TAPMIG_A_HOLD_MAX_PACKETS,
+				 TAPMIG_UNPRIV_MAX_PACKETS + 1));
+	EXPECT_EQ(-EPERM, nl_set(&nl, c.id, TAPMIG_A_HOLD_MAX_BYTES,
+				 TAPMIG_UNPRIV_MAX_BYTES + 1));
+	EXPECT_EQ(TAPMIG_A_HOLD_MAX_BYTES, nl.bad);
+	close(down[1]);
+	ASSERT_EQ(child, waitpid(child, &status, 0));
+	EXPECT_EQ(0, status);
 }
 
 TEST_F(nl, a_pinned_hold_needs_net_admin_where_it_is_made)
