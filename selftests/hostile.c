@@ -10,7 +10,9 @@
 
 #include <fcntl.h>
 #include <glob.h>
+#include <linux/elf.h>
 #include <linux/genetlink.h>
+#include <linux/kernel-page-flags.h>
 #include <linux/virtio_net.h>
 #include <sys/ioctl.h>
 
@@ -778,15 +780,16 @@ TEST_F_TIMEOUT(hostile, mutations_are_refused_or_harmless, LONG)
 /* --- nothing is copied out that nobody has written ----------------------- */
 
 /*
- * With slab_debug=P the kernel writes patterns into memory that is not in use,
- * and so does the compiler on the stack, if it is told to. The same is done
- * several times over; a byte of a pattern, each time in the same place, has not
- * been written by anybody. No such byte is in what is sent.
+ * With slab_debug=P and page_poison=1 the kernel writes patterns into memory
+ * that is not in use, and so does the compiler on the stack, if it is told to.
+ * The same is done several times over; a byte of a pattern, each time in the
+ * same place, has not been written by anybody. No such byte is in what is sent.
  */
 #define LIVES		3
 #define MAX_ITEMS	128
 #define ITEM_LEN	70000
 #define FILLED		0x33
+#define PAGE_FILLED	0xaa
 
 struct item {
 	const char *what;
@@ -801,8 +804,9 @@ struct life {
 
 static bool is_poison(__u8 b)
 {
-	/* POISON_INUSE, POISON_FREE, POISON_END, PAGE_POISON; of gcc. */
-	return b == 0x5a || b == 0x6b || b == 0xa5 || b == 0xaa || b == 0xfe;
+	/* POISON_INUSE, POISON_FREE, POISON_END; of gcc. */
+	return b == 0x5a || b == 0x6b || b == 0xa5 || b == PAGE_FILLED ||
+	       b == 0xfe;
 }
 
 /* Does the kernel fill what kmalloc() gives, and heads of small packets? */
@@ -825,6 +829,56 @@ static bool slabs_are_filled(void)
 	all &= g.gl_pathc > 0;
 	globfree(&g);
 	return all;
+}
+
+/* The page of that number, as far as it is memory. */
+static bool page_read(int core, __u64 pfn, __u8 *page)
+{
+	__u64 at = pfn * 4096;
+	struct elf64_hdr e;
+	struct elf64_phdr p;
+	int i;
+
+	if (pread(core, &e, sizeof(e), 0) != sizeof(e))
+		die("cannot read /proc/kcore");
+	for (i = 0; i < e.e_phnum; i++) {
+		if (pread(core, &p, sizeof(p), e.e_phoff + i * sizeof(p)) !=
+		    sizeof(p))
+			die("cannot read /proc/kcore");
+		if (p.p_type == PT_LOAD && p.p_paddr != ~0ULL &&
+		    at >= p.p_paddr && at - p.p_paddr < p.p_memsz)
+			return pread(core, page, 4096, p.p_offset + at -
+				     p.p_paddr) == 4096;
+	}
+	return false;
+}
+
+/* Does it fill whole pages? Nothing tells, so look at some that are free. */
+static bool pages_are_filled(void)
+{
+	int flags = open("/proc/kpageflags", O_RDONLY | O_CLOEXEC);
+	int core = open("/proc/kcore", O_RDONLY | O_CLOEXEC);
+	int looked = 0, filled = 0, i;
+	__u8 page[4096];
+	__u64 pfn, f;
+
+	if (flags < 0 || core < 0)
+		die("cannot see the kernel's memory");
+	/* Here and there. */
+	for (pfn = 0; looked < 100 &&
+	     pread(flags, &f, sizeof(f), pfn * sizeof(f)) == sizeof(f);
+	     pfn += 997) {
+		if (!(f >> KPF_BUDDY & 1) || !page_read(core, pfn, page))
+			continue;
+		looked++;
+		for (i = 0; i < 4096 && page[i] == PAGE_FILLED; i++)
+			;
+		filled += i == 4096;
+	}
+	close(flags);
+	close(core);
+	/* Some may be in use again. */
+	return looked > 20 && filled > looked * 9 / 10;
 }
 
 FIXTURE(poison) {
@@ -866,6 +920,10 @@ FIXTURE_SETUP(poison)
 {
 	if (!slabs_are_filled())
 		SKIP(return, "this kernel does not poison memory");
+	/* A stock kernel cannot. */
+	if (getenv("TAPMIG_PAGES_FILLED")) {
+		ASSERT_TRUE(pages_are_filled());
+	}
 	netns_new();
 	nic_open(&self->n, variant->kind, 12, 1);
 	ASSERT_TRUE(nic_open_named(&self->dst, "dst", variant->kind, 12, 1));

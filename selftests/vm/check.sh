@@ -259,38 +259,58 @@ said()
 	"${@:3}"
 }
 
-# Most tests have something to do for one processor at a time.
-group_debug()
+# at_once NAME COMMAND… -- NAME COMMAND…: two streams beside each other. Most
+# tests have something to do for one processor at a time.
+at_once()
 {
-	local other rc=0 log=$OUT/debug-traffic.said
+	local first=() other rc=0 log
 
-	built debug-build tool tests payload kmod-debug || return 0
-	debug_vm debug-traffic.list 3600 >"$log" 2>&1 </dev/null &
+	while [ "$1" != -- ]; do
+		first+=("$1")
+		shift
+	done
+	shift
+	log=$OUT/$1.said
+	"${@:2}" >"$log" 2>&1 </dev/null &
 	other=$!
 	# shellcheck disable=SC2064 # this very process
 	trap "kill $other 2>/dev/null" EXIT
-	stream debug debug_vm debug.list 3600
+	stream "${first[@]}"
 	wait "$other" || rc=$?
 	trap - EXIT
-	stream debug-traffic said "$rc" "$log" \
-		debug_vm debug-traffic.list 3600
-	stream debug-finds "$VM_DIR/check-vm.sh" debug
-	poisoned
+	stream "$1" said "$rc" "$log" "${@:2}"
 }
 
-# What nobody has written is found where it is copied out: free memory and the
-# module's stack are full of patterns.
-poisoned()
+# poison_vm KERNEL SERIES LIST WORDS: what nobody has written is found where it
+# is copied out. Free memory is full of patterns, as these words tell the
+# kernel, and so is the module's stack.
+poison_vm()
 {
 	local dir
 
-	dir=$("$VM_DIR/build-module.sh" 7.3 \
-		KCFLAGS=-ftrivial-auto-var-init=pattern)
-	stream poison "$VM_DIR/run.sh" --kernel 7.3 \
-		--module "$dir/tapmig.ko" --payload "$BUILD/payload" \
-		--out "$OUT/poison" --timeout 1200 \
-		--append "init_on_alloc=0 slab_debug=P" -- \
-		env KERNEL_SERIES=7.3 /run/payload/vm-tests poison.list
+	dir=$("$VM_DIR/build-module.sh" "$2" \
+		KCFLAGS=-ftrivial-auto-var-init=pattern) || return
+	"$VM_DIR/run.sh" --kernel "$1" --module "$dir/tapmig.ko" \
+		--payload "$BUILD/payload" --out "$OUT/${3%.list}" \
+		--timeout 1200 --append "init_on_alloc=0 slab_debug=P $4" -- \
+		env KERNEL_SERIES="$2" /run/payload/vm-tests "$3"
+}
+
+# Whole pages are filled by a kernel that is built for it only.
+poison_pages_vm()
+{
+	poison_vm "$("$VM_DIR/debug-kernel.sh" image)" debug poison-pages.list \
+		"page_poison=1 panic_on_warn=0 acpi=noirq"
+}
+
+group_debug()
+{
+	built debug-build tool tests payload kmod-debug || return 0
+	at_once debug debug_vm debug.list 3600 -- \
+		debug-traffic debug_vm debug-traffic.list 3600
+	at_once debug-finds "$VM_DIR/check-vm.sh" debug -- \
+		poison-pages poison_pages_vm
+	stream poison poison_vm 7.3 7.3 poison.list ""
 }
 
 group_static()
