@@ -258,7 +258,7 @@ void tapmig_hold_capture(struct tapmig_hold *h, struct tapmig_pkt *p)
 
 	lockdep_assert_held(&h->pkt_lock);
 
-	if (h->trimming) {
+	if (h->trimming && p->truesize <= h->max_bytes) {
 		/*
 		 * The newest are kept. The captured list may have as many
 		 * again, until it is settled.
@@ -848,9 +848,17 @@ unlock:
 	tapmig_hold_put(h);
 }
 
-static bool tapmig_limits_allowed(bool admin, u32 packets, u64 bytes, u32 ms)
+/* Of who opened the socket, too: it may have been given to another. */
+static bool tapmig_may_exceed(const struct sk_buff *request)
 {
-	if (admin)
+	return request ? netlink_capable(request, CAP_NET_ADMIN) :
+			 capable(CAP_NET_ADMIN);
+}
+
+static bool tapmig_limits_allowed(const struct sk_buff *request, u32 packets,
+				  u64 bytes, u32 ms)
+{
+	if (tapmig_may_exceed(request))
 		return packets <= TAPMIG_MAX_PACKETS &&
 		       bytes <= TAPMIG_MAX_BYTES &&
 		       ms <= TAPMIG_MAX_FROZEN_MS;
@@ -864,12 +872,13 @@ static bool tapmig_wait_valid(u32 ms)
 	return ms <= TAPMIG_MAX_FROZEN_MS || ms == U32_MAX;
 }
 
-static int tapmig_limits_check(bool admin, u32 packets, u64 bytes, u32 ms)
+static int tapmig_limits_check(const struct sk_buff *request, u32 packets,
+			       u64 bytes, u32 ms)
 {
 	if (packets > TAPMIG_MAX_PACKETS || bytes > TAPMIG_MAX_BYTES ||
 	    ms > TAPMIG_MAX_FROZEN_MS)
 		return -ERANGE;
-	return tapmig_limits_allowed(admin, packets, bytes, ms) ? 0 : -EPERM;
+	return tapmig_limits_allowed(request, packets, bytes, ms) ? 0 : -EPERM;
 }
 
 /**
@@ -885,8 +894,8 @@ struct tapmig_hold *tapmig_hold_create(struct net *net,
 	struct tapmig_hold *h;
 	int err;
 
-	err = tapmig_limits_check(capable(CAP_NET_ADMIN), c->max_packets,
-				  c->max_bytes, c->max_frozen_ms);
+	err = tapmig_limits_check(NULL, c->max_packets, c->max_bytes,
+				  c->max_frozen_ms);
 	if (err)
 		return ERR_PTR(err);
 	if (!tapmig_wait_valid(c->wait_import_ms))
@@ -1137,6 +1146,20 @@ static void tapmig_captured_to_queues(struct tapmig_hold *h)
 	}
 }
 
+/* Entries that all rings of a hold have when nobody has enlarged them. */
+static u64 tapmig_hold_entries(struct tapmig_hold *h)
+{
+	struct tapmig_queue *q;
+	u64 entries = 0;
+
+	lockdep_assert_held(&h->lock);
+
+	list_for_each_entry(q, &h->queues, node)
+		if (q->file)
+			entries += tapmig_queue_entries(q);
+	return entries;
+}
+
 /**
  * tapmig_hold_freeze - from now on all packets are held
  * @h: the hold
@@ -1149,7 +1172,7 @@ int tapmig_hold_freeze(struct tapmig_hold *h, bool detached,
 		       struct netlink_ext_ack *extack)
 {
 	struct tapmig_queue *q;
-	u64 keep = 0;
+	u64 entries;
 	int err;
 
 	mutex_lock(&h->lock);
@@ -1163,7 +1186,6 @@ int tapmig_hold_freeze(struct tapmig_hold *h, bool detached,
 		goto unlock;
 	}
 	list_for_each_entry(q, &h->queues, node) {
-		keep += tapmig_queue_entries(q);
 		if (READ_ONCE(q->dead) || tapmig_queue_shut_down(q)) {
 			tapmig_hold_die(h);
 			err = tapmig_hold_refuse(h, extack);
@@ -1171,6 +1193,7 @@ int tapmig_hold_freeze(struct tapmig_hold *h, bool detached,
 		}
 	}
 
+	entries = tapmig_hold_entries(h);
 	tapmig_captured_to_queues(h);
 	tapmig_import_reset(h);
 	h->flags &= ~TAPMIG_HOLD_FLAGS_DUE;
@@ -1183,7 +1206,7 @@ int tapmig_hold_freeze(struct tapmig_hold *h, bool detached,
 	h->gap_base = h->next_seq - 1;
 	h->overflowed = false;
 	h->trimming = h->role == TAPMIG_ROLE_STANDBY;
-	h->keep_packets = min_t(u64, keep, h->max_packets);
+	h->keep_packets = min_t(u64, entries, h->max_packets);
 	spin_unlock_irq(&h->pkt_lock);
 	list_for_each_entry(q, &h->queues, node)
 		tapmig_queue_freeze(q);
@@ -1286,7 +1309,7 @@ unlock:
  * tapmig_hold_set - change properties
  * @h: the hold
  * @set: which, and to what; checked for form
- * @admin: who asks has CAP_NET_ADMIN in the initial user namespace
+ * @request: the netlink message that asks for it, or NULL: current does
  * @bad: set to the TAPMIG_SET_* of what is refused, on error, or to 0
  * @extack: where to say why not, or NULL
  *
@@ -1294,11 +1317,13 @@ unlock:
  * -ENODEV: gone.
  */
 int tapmig_hold_set(struct tapmig_hold *h, const struct tapmig_set *set,
-		    bool admin, u32 *bad, struct netlink_ext_ack *extack)
+		    const struct sk_buff *request, u32 *bad,
+		    struct netlink_ext_ack *extack)
 {
 	u32 settable = TAPMIG_HOLD_FLAGS_DETACHED | TAPMIG_HOLD_FLAGS_PEER;
 	u32 packets, ms, old_flags;
-	u64 bytes;
+	u64 bytes, entries;
+	bool trimming;
 	int err;
 
 	if ((set->mask & TAPMIG_SET_FLAGS) &&
@@ -1330,25 +1355,30 @@ int tapmig_hold_set(struct tapmig_hold *h, const struct tapmig_set *set,
 	/* Nobody needs a privilege to leave or lower what is there. */
 	*bad = TAPMIG_SET_MAX_PACKETS;
 	err = !packets ? -ERANGE : packets <= h->max_packets ? 0 :
-	      tapmig_limits_check(admin, packets, 0, 0);
+	      tapmig_limits_check(request, packets, 0, 0);
 	if (err)
 		goto refuse;
 	*bad = TAPMIG_SET_MAX_BYTES;
 	err = !bytes ? -ERANGE : bytes <= h->max_bytes ? 0 :
-	      tapmig_limits_check(admin, 0, bytes, 0);
+	      tapmig_limits_check(request, 0, bytes, 0);
 	if (err)
 		goto refuse;
 	*bad = TAPMIG_SET_MAX_FROZEN_MS;
 	err = !ms ? -ERANGE : ms <= h->max_frozen_ms ? 0 :
-	      tapmig_limits_check(admin, 0, 0, ms);
+	      tapmig_limits_check(request, 0, 0, ms);
 	if (err)
 		goto refuse;
 
+	entries = tapmig_hold_entries(h);
 	spin_lock_irq(&h->pkt_lock);
 	h->max_packets = packets;
 	h->max_bytes = bytes;
-	h->keep_packets = min_t(u64, h->keep_packets, packets);
+	h->keep_packets = min_t(u64, entries, packets);
+	trimming = h->trimming;
 	spin_unlock_irq(&h->pkt_lock);
+	/* Not left to the hook, which could have many to let go. */
+	if (trimming)
+		tapmig_hold_settle(h);
 	if (set->mask & TAPMIG_SET_MAX_FROZEN_MS) {
 		h->max_frozen_ms = ms;
 		if (h->deadline)

@@ -444,7 +444,8 @@ int tapmig_hold_discard(struct tapmig_hold *h, struct netlink_ext_ack *extack);
 int tapmig_hold_commit(struct tapmig_hold *h, u64 seq,
 		       struct netlink_ext_ack *extack);
 int tapmig_hold_set(struct tapmig_hold *h, const struct tapmig_set *set,
-		    bool admin, u32 *bad, struct netlink_ext_ack *extack);
+		    const struct sk_buff *request, u32 *bad,
+		    struct netlink_ext_ack *extack);
 int tapmig_hold_refuse(struct tapmig_hold *h, struct netlink_ext_ack *extack);
 void tapmig_hold_info(struct tapmig_hold *h, struct tapmig_info *info);
 void tapmig_hold_settle(struct tapmig_hold *h);

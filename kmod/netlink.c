@@ -506,9 +506,7 @@ int tapmig_nl_hold_set_doit(struct sk_buff *skb, struct genl_info *info)
 		NL_SET_ERR_MSG(info->extack, "nothing to change");
 		return -EINVAL;
 	}
-	/* Of who opened the socket, too: it may have been given to another. */
-	err = tapmig_hold_set(h, &set, netlink_capable(skb, CAP_NET_ADMIN),
-			      &bad, info->extack);
+	err = tapmig_hold_set(h, &set, skb, &bad, info->extack);
 	if (!err)
 		return 0;
 	if (bad == TAPMIG_SET_FLAGS)

@@ -107,12 +107,15 @@ struct xdp_frame *tapmig_pkt_xdp(const struct tapmig_pkt *p)
  */
 u32 tapmig_segments_truesize(const struct sk_buff *skb)
 {
-	u64 bytes, size = skb_shinfo(skb)->gso_size;
+	u32 size = skb_shinfo(skb)->gso_size;
+	u64 bytes;
 
-	if (!size)
+	/* Of so many segments none are made. */
+	if (!size || (size != GSO_BY_FRAGS &&
+		      skb->len / size >= TAPMIG_MAX_SEGMENTS))
 		return skb->truesize;
 	/* gso_segs is not set before the stack has checked the headers. */
-	bytes = DIV_ROUND_UP_ULL(skb->len, size) * SKB_TRUESIZE(size + 128);
+	bytes = (u64)DIV_ROUND_UP(skb->len, size) * SKB_TRUESIZE(size + 128);
 	return clamp_t(u64, bytes, skb->truesize, U32_MAX);
 }
 

@@ -25,6 +25,7 @@
  * @age_ms: how long ago the source froze, when the tool was started; if given
  * @started_ns: when that was
  * @begun: import-begin was done
+ * @failed: -errno of one that was refused
  * @in: reader
  */
 struct import {
@@ -37,6 +38,7 @@ struct import {
 	uint64_t *age_ms;
 	uint64_t started_ns;
 	bool begun;
+	int failed;
 	struct capture in;
 };
 
@@ -69,7 +71,32 @@ static int begin(struct import *im, struct nl *nl)
 	ret = simple(im, nl, TAPMIG_CMD_IMPORT_BEGIN, "import-begin",
 		     TAPMIG_A_TRANSFER_AGE_MS, im->age_ms ? &age : NULL);
 	im->begun = !ret;
+	im->failed = ret;
 	return ret;
+}
+
+static bool takes(const struct import *im, unsigned int link_type)
+{
+	bool raw = link_type == LINKTYPE_RAW || link_type == LINKTYPE_IPV4 ||
+		   link_type == LINKTYPE_IPV6;
+
+	return im->hold.link_type == TAPMIG_LINK_TYPE_RAW_IP ? raw :
+	       link_type == LINKTYPE_ETHERNET;
+}
+
+/* Will there be packets for the hold, as far as is known before the first. */
+static bool promising(const struct import *im)
+{
+	uint32_t i;
+
+	if (!im->in.sections)
+		return false;
+	if (im->in.format == CAPTURE_PCAP)
+		return takes(im, im->in.link_type);
+	for (i = 0; i < im->in.interfaces; i++)
+		if (!takes(im, im->in.interface[i].link_type))
+			return false;
+	return i;
 }
 
 /* CAPTURE_PACKET, CAPTURE_END, or CAPTURE_ERROR and a message. */
@@ -90,7 +117,7 @@ static enum capture_status next_packet(struct import *im, struct nl *nl,
 		if (status != CAPTURE_MORE)
 			return status;
 		/* The first packet may be long in coming. */
-		if (nl && im->in.interfaces && begin(im, nl))
+		if (nl && promising(im) && begin(im, nl))
 			return CAPTURE_ERROR;
 		buf = capture_space(&im->in, &room);
 		if (!buf) {
@@ -133,7 +160,7 @@ static int transfer(struct import *im, struct nl *nl)
 	while (!ret) {
 		status = next_packet(im, nl, &p);
 		if (status == CAPTURE_ERROR)
-			ret = -EINVAL;
+			ret = im->failed ? im->failed : -EINVAL;
 		else if (status == CAPTURE_PACKET)
 			ret = check_link_type(im);
 		if (!ret)

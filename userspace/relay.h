@@ -269,6 +269,7 @@ struct sample {
  * @sync_sent: since BEGIN
  * @end_wanted: linger is over
  * @end_after: send END when this export is done
+ * @found: this export has had packets
  * @first_low: what was given back late is sent before @next: what an export
  *	had of it that was cut is not seen by the next one
  * @next: first packet to ask for
@@ -314,6 +315,7 @@ struct channel {
 	bool sync_sent;
 	bool end_wanted;
 	bool end_after;
+	bool found;
 	bool first_low;
 	uint64_t next;
 	uint64_t last;

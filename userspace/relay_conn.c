@@ -457,8 +457,9 @@ static void at_end(struct conn *c)
 	if (c->in.end != c->in.start)
 		err("%s: connection lost: it ended in the middle of a block",
 		    c->name);
-	else if (c->said_hello)
-		relay_tell(c->relay, "%s has closed the connection", c->name);
+	else if (c->relay->listen || c->said_hello)
+		relay_tell(c->relay, "%s has closed the connection%s", c->name,
+			   c->said_hello ? "" : " before HELLO");
 	else
 		complain(c->relay, c->name,
 			 "has closed the connection before HELLO");

@@ -219,9 +219,13 @@ void relay_peer_offer(struct conn *c, const struct offer *new)
 	int rank;
 
 	if (o) {
-		/* What pairing itself changes is no reason to try again. */
-		if (o->state != new->state || o->frozen_ns != new->frozen_ns ||
-		    ((o->flags ^ new->flags) & TAPMIG_HOLD_FLAGS_DETACHED))
+		/*
+		 * What pairing itself changes is no reason to try again, nor
+		 * that it takes nothing.
+		 */
+		if (new->state != TAPMIG_STATE_ARMED &&
+		    (o->state != new->state || o->frozen_ns != new->frozen_ns ||
+		     ((o->flags ^ new->flags) & TAPMIG_HOLD_FLAGS_DETACHED)))
 			o->refused = false;
 		if (strcmp(o->label, new->label)) {
 			conn_blame(c, "OFFER of hold %u with another label",

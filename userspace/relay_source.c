@@ -364,6 +364,7 @@ static void send_packet(struct channel *ch, struct packet *p)
 	if (ch->conn->dead)
 		return;
 	ch->last = p->seq;
+	ch->found = true;
 	if (p->seq < TAPMIG_SEQ_FIRST)
 		rh->odd = true;
 	if (p->seq > ch->highest)
@@ -438,6 +439,7 @@ static int start_reading(struct channel *ch)
 	}
 	ch->reading = true;
 	ch->dirty = false;
+	ch->found = false;
 	ch->sync_after = ch->sync_wanted && !ch->first_low;
 	ch->end_after = ch->end_wanted && !ch->first_low;
 	nlh = nl_request(ch->nl, TAPMIG_CMD_PACKET_GET);
@@ -448,13 +450,6 @@ static int start_reading(struct channel *ch)
 	if (ret)
 		err("%s: %s", relay_hold_name(rh), ch->nl->error);
 	return ret;
-}
-
-/* When a transfer that is in step is over, if nothing more is found. */
-static int64_t end_time(const struct channel *ch)
-{
-	return ch->linger_until < ch->quiet_until ? ch->linger_until :
-						    ch->quiet_until;
 }
 
 /* All that there was when the export began has been sent. */
@@ -470,8 +465,11 @@ static void read_all(struct channel *ch)
 	}
 	if (!ch->end_after)
 		return;
-	/* What that look has found was late, too: it was not quiet. */
-	if (relay_now() < end_time(ch))
+	/*
+	 * What that look has found was late, too: it was not quiet. What has
+	 * come since may have been missed: it ends before this is known.
+	 */
+	if ((ch->found || ch->dirty) && relay_now() < ch->linger_until)
 		ch->end_wanted = false;
 	else
 		end(ch, RELAY_END_DONE);
@@ -636,7 +634,7 @@ void source_synced(struct channel *ch)
 
 void source_timer(struct channel *ch, int64_t now, int64_t *next)
 {
-	int64_t at = end_time(ch);
+	int64_t at;
 
 	if (ch->state == CHANNEL_PAIRED) {
 		if (now >= ch->begin_at)
@@ -648,10 +646,10 @@ void source_timer(struct channel *ch, int64_t now, int64_t *next)
 	if (ch->state != CHANNEL_MOVING || !ch->synced || ch->end_wanted)
 		return;
 	/* Who was not running cannot say that it was quiet. */
-	if (now < ch->linger_until && now >= ch->quiet_until + HELD_UP_NS) {
+	if (now >= ch->quiet_until + HELD_UP_NS)
 		ch->quiet_until = now + QUIET_NS;
-		at = end_time(ch);
-	}
+	at = ch->linger_until < ch->quiet_until ? ch->linger_until :
+						  ch->quiet_until;
 	if (now < at) {
 		if (at < *next)
 			*next = at;
