@@ -963,12 +963,31 @@ static struct item *item_new(struct life *l, const char *what)
 }
 
 /*
+ * A time of the real clock has bytes that stay the same for days, of any value.
+ * It is of the last hour, so that somebody has written it.
+ */
+static void take_out_time(struct __test_metadata *_metadata, void *at)
+{
+	struct timespec now;
+	__s64 time, age;
+
+	memcpy(&time, at, sizeof(time));
+	clock_gettime(CLOCK_REALTIME, &now);
+	age = now.tv_sec - time / 1000000000;
+	if (time) {
+		EXPECT_LE(0, age);
+		EXPECT_GT(3600, age);
+	}
+	memset(at, 0, sizeof(time));
+}
+
+/*
  * Look at the attributes of a message: padding is zero. What may have any
  * value by itself, always the same, is taken out, as are lengths and types,
  * which this goes by.
  */
 static void look_at(struct __test_metadata *_metadata, struct nlattr *from,
-		    __u8 *end, int ignore, int nest)
+		    __u8 *end, int ignore, int time, int nest)
 {
 	struct nlattr *a, *next;
 	__u8 *p;
@@ -984,10 +1003,12 @@ static void look_at(struct __test_metadata *_metadata, struct nlattr *from,
 		p = mnl_attr_get_payload(a);
 		if (mnl_attr_get_type(a) == ignore) {
 			memset(p, 0, mnl_attr_get_payload_len(a));
+		} else if (mnl_attr_get_type(a) == time) {
+			take_out_time(_metadata, p);
 		} else if (mnl_attr_get_type(a) == nest) {
 			look_at(_metadata, mnl_attr_get_payload(a),
-				(__u8 *)a + a->nla_len,
-				TAPMIG_A_PACKET_HASH, -1);
+				(__u8 *)a + a->nla_len, TAPMIG_A_PACKET_HASH,
+				TAPMIG_A_PACKET_TIME_NS, -1);
 		}
 		memset(a, 0, sizeof(*a));
 	}
@@ -1026,6 +1047,7 @@ static void ask(struct __test_metadata *_metadata, FIXTURE_DATA(poison) *self,
 			look_at(_metadata, (void *)nlh + hlen,
 				(void *)nlh + nlh->nlmsg_len,
 				transfer ? -1 : TAPMIG_A_HOLD_OWNER_PID,
+				transfer ? -1 : TAPMIG_A_HOLD_FROZEN_NS,
 				transfer ? TAPMIG_A_TRANSFER_PACKET : -1);
 			/* Not its header, which has the port. */
 			i = item_new(self->life, what);
@@ -1084,6 +1106,7 @@ static void take_info(struct __test_metadata *_metadata,
 	for (at = size; at < size + 64; at++) {
 		EXPECT_EQ(0x11, i->data[at]);
 	}
+	take_out_time(_metadata, &info->frozen_ns);
 }
 
 /* Behind its header all of it is what was sent. */
@@ -1214,7 +1237,7 @@ static void take_events(struct __test_metadata *_metadata,
 		hold_nl_parse(nlh, &h);
 		look_at(_metadata, (void *)nlh + hlen,
 			(void *)nlh + nlh->nlmsg_len,
-			TAPMIG_A_HOLD_OWNER_PID, -1);
+			TAPMIG_A_HOLD_OWNER_PID, TAPMIG_A_HOLD_FROZEN_NS, -1);
 		which = h.v[TAPMIG_A_HOLD_ID] == ids[1];
 		if (!v[which][FIRST].len)
 			kind = FIRST;
