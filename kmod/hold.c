@@ -558,6 +558,10 @@ void tapmig_hold_die(struct tapmig_hold *h)
 	tapmig_hold_cancel_work(h, &h->thaw_work);
 	tapmig_hold_leave(h);
 	tapmig_hold_settle(h);
+	/* Nothing newer comes, for which these would have to make room. */
+	spin_lock_irq(&h->pkt_lock);
+	h->trimming = false;
+	spin_unlock_irq(&h->pkt_lock);
 	tapmig_nl_partial_free(h);
 	h->importing = false;
 	tapmig_hold_set_state(h, TAPMIG_STATE_DEAD);
@@ -1172,7 +1176,6 @@ int tapmig_hold_freeze(struct tapmig_hold *h, bool detached,
 		       struct netlink_ext_ack *extack)
 {
 	struct tapmig_queue *q;
-	u64 entries;
 	int err;
 
 	mutex_lock(&h->lock);
@@ -1193,7 +1196,7 @@ int tapmig_hold_freeze(struct tapmig_hold *h, bool detached,
 		}
 	}
 
-	entries = tapmig_hold_entries(h);
+	h->ring_entries = tapmig_hold_entries(h);
 	tapmig_captured_to_queues(h);
 	tapmig_import_reset(h);
 	h->flags &= ~TAPMIG_HOLD_FLAGS_DUE;
@@ -1206,7 +1209,7 @@ int tapmig_hold_freeze(struct tapmig_hold *h, bool detached,
 	h->gap_base = h->next_seq - 1;
 	h->overflowed = false;
 	h->trimming = h->role == TAPMIG_ROLE_STANDBY;
-	h->keep_packets = min_t(u64, entries, h->max_packets);
+	h->keep_packets = min_t(u64, h->ring_entries, h->max_packets);
 	spin_unlock_irq(&h->pkt_lock);
 	list_for_each_entry(q, &h->queues, node)
 		tapmig_queue_freeze(q);
@@ -1322,8 +1325,8 @@ int tapmig_hold_set(struct tapmig_hold *h, const struct tapmig_set *set,
 {
 	u32 settable = TAPMIG_HOLD_FLAGS_DETACHED | TAPMIG_HOLD_FLAGS_PEER;
 	u32 packets, ms, old_flags;
-	u64 bytes, entries;
 	bool trimming;
+	u64 bytes;
 	int err;
 
 	if ((set->mask & TAPMIG_SET_FLAGS) &&
@@ -1369,11 +1372,10 @@ int tapmig_hold_set(struct tapmig_hold *h, const struct tapmig_set *set,
 	if (err)
 		goto refuse;
 
-	entries = tapmig_hold_entries(h);
 	spin_lock_irq(&h->pkt_lock);
 	h->max_packets = packets;
 	h->max_bytes = bytes;
-	h->keep_packets = min_t(u64, entries, packets);
+	h->keep_packets = min_t(u64, h->ring_entries, packets);
 	trimming = h->trimming;
 	spin_unlock_irq(&h->pkt_lock);
 	/* Not left to the hook, which could have many to let go. */

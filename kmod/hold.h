@@ -288,6 +288,7 @@ struct tapmig_flow {
  * @dev_tracker: for @dev
  * @prepared: the rings are enlarged on purpose
  * @prepared_entries: to what
+ * @ring_entries: what the rings had at the freeze when nobody had enlarged them
  * @queues: struct tapmig_queue by index
  * @nr_queues: number of them
  * @captured: packets captured, sorted by (seq, sub), scrubbed
@@ -367,6 +368,7 @@ struct tapmig_hold {
 	netdevice_tracker dev_tracker;
 	bool prepared;
 	u32 prepared_entries;
+	u64 ring_entries;
 	struct list_head queues;
 	unsigned int nr_queues;
 	struct tapmig_list captured;

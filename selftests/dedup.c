@@ -526,6 +526,30 @@ TEST_F(standby, a_lower_limit_is_for_what_is_kept_too)
 	ASSERT_EQ(0, hold_discard(self->hold));
 }
 
+/* Its device, whose rings said how many are kept, is no more. */
+TEST_F(standby, a_dead_hold_keeps_what_it_has)
+{
+	struct tapmig_set s = { .mask = TAPMIG_SET_MAX_PACKETS,
+				.max_packets = 10 };
+	struct tapmig_info info;
+	struct pkts p;
+
+	tx_flow(&self->n, self->tx, 0, 0, 100);
+	ASSERT_TRUE(busywait(info_of(self->hold).highest_seq ==
+			     TAPMIG_SEQ_FIRST + 99));
+	ASSERT_EQ(0, link_del(self->n.name));
+	ASSERT_TRUE(hold_wait_state(self->hold, TAPMIG_STATE_DEAD));
+	ASSERT_EQ(0, nl_set(&self->nl, self->id, TAPMIG_A_HOLD_WAIT_IMPORT_MS,
+			    0));
+	ASSERT_EQ(0, hold_set(self->hold, &s));
+	info = info_of(self->hold);
+	EXPECT_EQ(100, info.held_packets);
+	EXPECT_EQ(0, info.trimmed);
+	ASSERT_EQ(0, nl_export(&self->nl, self->id, 1, &p));
+	EXPECT_EQ(100, p.n);
+	pkts_free(&p);
+}
+
 /* It was asked to: no loss, for who looks at the numbers. */
 TEST_F(standby, what_a_standby_does_not_keep_is_not_missing)
 {
