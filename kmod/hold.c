@@ -859,18 +859,6 @@ static bool tapmig_may_exceed(const struct sk_buff *request)
 			 capable(CAP_NET_ADMIN);
 }
 
-static bool tapmig_limits_allowed(const struct sk_buff *request, u32 packets,
-				  u64 bytes, u32 ms)
-{
-	if (tapmig_may_exceed(request))
-		return packets <= TAPMIG_MAX_PACKETS &&
-		       bytes <= TAPMIG_MAX_BYTES &&
-		       ms <= TAPMIG_MAX_FROZEN_MS;
-	return packets <= TAPMIG_UNPRIV_MAX_PACKETS &&
-	       bytes <= TAPMIG_UNPRIV_MAX_BYTES &&
-	       ms <= TAPMIG_UNPRIV_MAX_FROZEN_MS;
-}
-
 static bool tapmig_wait_valid(u32 ms)
 {
 	return ms <= TAPMIG_MAX_FROZEN_MS || ms == U32_MAX;
@@ -882,7 +870,11 @@ static int tapmig_limits_check(const struct sk_buff *request, u32 packets,
 	if (packets > TAPMIG_MAX_PACKETS || bytes > TAPMIG_MAX_BYTES ||
 	    ms > TAPMIG_MAX_FROZEN_MS)
 		return -ERANGE;
-	return tapmig_limits_allowed(request, packets, bytes, ms) ? 0 : -EPERM;
+	if (packets <= TAPMIG_UNPRIV_MAX_PACKETS &&
+	    bytes <= TAPMIG_UNPRIV_MAX_BYTES &&
+	    ms <= TAPMIG_UNPRIV_MAX_FROZEN_MS)
+		return 0;
+	return tapmig_may_exceed(request) ? 0 : -EPERM;
 }
 
 /**

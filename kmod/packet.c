@@ -99,6 +99,12 @@ struct xdp_frame *tapmig_pkt_xdp(const struct tapmig_pkt *p)
 	return tun_ptr_to_xdp(p->ptr);
 }
 
+/* Nobody makes so many segments of a packet. */
+static bool tapmig_too_many_segments(const struct sk_buff *skb, u32 size)
+{
+	return size != GSO_BY_FRAGS && skb->len / size >= TAPMIG_MAX_SEGMENTS;
+}
+
 /**
  * tapmig_segments_truesize() - memory that the segments of a packet would take
  * @skb: the packet
@@ -110,9 +116,7 @@ u32 tapmig_segments_truesize(const struct sk_buff *skb)
 	u32 size = skb_shinfo(skb)->gso_size;
 	u64 bytes;
 
-	/* Of so many segments none are made. */
-	if (!size || (size != GSO_BY_FRAGS &&
-		      skb->len / size >= TAPMIG_MAX_SEGMENTS))
+	if (!size || tapmig_too_many_segments(skb, size))
 		return skb->truesize;
 	/* gso_segs is not set before the stack has checked the headers. */
 	bytes = (u64)DIV_ROUND_UP(skb->len, size) * SKB_TRUESIZE(size + 128);
@@ -665,7 +669,7 @@ static int tapmig_offload_gso(const struct sk_buff *skb,
 			       "virtio-net header: GSO size of fragments is no multiple of 8");
 		return -EINVAL;
 	}
-	if (skb->len / o->size >= TAPMIG_MAX_SEGMENTS) {
+	if (tapmig_too_many_segments(skb, o->size)) {
 		NL_SET_ERR_MSG(extack,
 			       "virtio-net header: GSO size gives too many segments");
 		return -EINVAL;
@@ -961,10 +965,9 @@ free_skb:
  */
 static int tapmig_gso_prepare(struct sk_buff *skb)
 {
-	unsigned int size = skb_shinfo(skb)->gso_size;
 	int nhoff = skb_network_offset(skb);
 
-	if (size != GSO_BY_FRAGS && skb->len / size >= TAPMIG_MAX_SEGMENTS)
+	if (tapmig_too_many_segments(skb, skb_shinfo(skb)->gso_size))
 		return -E2BIG;
 	/* As a link header it would be nonsense to them. */
 	if (nhoff < 0 || (nhoff && nhoff < ETH_HLEN) ||
