@@ -133,25 +133,24 @@ const char *link_type_name(unsigned int link_type)
 	return "unknown to tapmig";
 }
 
+bool link_type_raw_ip(unsigned int link_type)
+{
+	return link_type == LINKTYPE_RAW || link_type == LINKTYPE_IPV4 ||
+	       link_type == LINKTYPE_IPV6;
+}
+
 enum capture_status capture_frame(struct capture *c, struct packet *pkt,
 				  size_t at, unsigned int link_type,
 				  uint32_t caplen, uint32_t len)
 {
 	uint32_t least = 1;
 
-	switch (link_type) {
-	case LINKTYPE_ETHERNET:
+	if (link_type == LINKTYPE_ETHERNET)
 		least = ETHER_HEADER;
-		break;
-	case LINKTYPE_RAW:
-	case LINKTYPE_IPV4:
-	case LINKTYPE_IPV6:
-		break;
-	default:
+	else if (!link_type_raw_ip(link_type))
 		return capture_fail(c, at,
 				    "link type %u (%s) cannot be imported, only Ethernet and raw IP can",
 				    link_type, link_type_name(link_type));
-	}
 	if (len > TAPMIG_FRAME_MAX)
 		return capture_fail(c, at,
 				    "frame of %u bytes, longer than %u", len,

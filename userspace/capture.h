@@ -114,6 +114,7 @@ void capture_added(struct capture *c, size_t len);
 enum capture_status capture_next(struct capture *c, struct packet *pkt);
 
 const char *link_type_name(unsigned int link_type);
+bool link_type_raw_ip(unsigned int link_type);
 
 /* For the readers of the two formats. */
 enum capture_status capture_fail(struct capture *c, size_t at,

@@ -22,7 +22,8 @@
  * @out: gives packets to the kernel
  * @read: bytes of the file
  * @progress: for the terminal
- * @age_ms: how long ago the source froze, when the tool was started; if given
+ * @has_age: @age_ms was given
+ * @age_ms: how long ago the source froze, when the tool was started
  * @started_ns: when that was
  * @begun: import-begin was done
  * @failed: -errno of one that was refused
@@ -35,7 +36,8 @@ struct import {
 	struct packet_batch out;
 	uint64_t read;
 	struct progress progress;
-	uint64_t *age_ms;
+	bool has_age;
+	uint64_t age_ms;
 	uint64_t started_ns;
 	bool begun;
 	int failed;
@@ -58,18 +60,16 @@ static int simple(struct import *im, struct nl *nl, uint8_t cmd,
 /* Once it is known that there is a capture: a wrong file changes nothing. */
 static int begin(struct import *im, struct nl *nl)
 {
-	uint64_t age = 0;
+	uint64_t age;
 	int ret;
 
 	if (im->begun)
 		return 0;
-	if (im->age_ms &&
-	    __builtin_add_overflow(*im->age_ms, (clock_ns(CLOCK_MONOTONIC) -
-						 im->started_ns) / 1000000,
-				   &age))
+	age = (clock_ns(CLOCK_MONOTONIC) - im->started_ns) / 1000000;
+	if (__builtin_add_overflow(im->age_ms, age, &age))
 		age = UINT64_MAX;
 	ret = simple(im, nl, TAPMIG_CMD_IMPORT_BEGIN, "import-begin",
-		     TAPMIG_A_TRANSFER_AGE_MS, im->age_ms ? &age : NULL);
+		     TAPMIG_A_TRANSFER_AGE_MS, im->has_age ? &age : NULL);
 	im->begun = !ret;
 	im->failed = ret;
 	return ret;
@@ -77,11 +77,8 @@ static int begin(struct import *im, struct nl *nl)
 
 static bool takes(const struct import *im, unsigned int link_type)
 {
-	bool raw = link_type == LINKTYPE_RAW || link_type == LINKTYPE_IPV4 ||
-		   link_type == LINKTYPE_IPV6;
-
-	return im->hold.link_type == TAPMIG_LINK_TYPE_RAW_IP ? raw :
-	       link_type == LINKTYPE_ETHERNET;
+	return im->hold.link_type == TAPMIG_LINK_TYPE_RAW_IP ?
+	       link_type_raw_ip(link_type) : link_type == LINKTYPE_ETHERNET;
 }
 
 /* Will there be packets for the hold, as far as is known before the first. */
@@ -140,14 +137,12 @@ static enum capture_status next_packet(struct import *im, struct nl *nl,
 
 static int check_link_type(const struct import *im)
 {
-	bool file_raw = im->in.link_type != LINKTYPE_ETHERNET;
-	bool hold_raw = im->hold.link_type == TAPMIG_LINK_TYPE_RAW_IP;
-
-	if (file_raw == hold_raw)
+	if (takes(im, im->in.link_type))
 		return 0;
 	err("%s has %s frames, hold %u takes %s ones", im->name,
 	    link_type_name(im->in.link_type), im->hold.id,
-	    hold_raw ? "raw IP" : "Ethernet");
+	    im->hold.link_type == TAPMIG_LINK_TYPE_RAW_IP ? "raw IP" :
+							    "Ethernet");
 	return -EINVAL;
 }
 
@@ -302,7 +297,7 @@ static int check(struct import *im)
 }
 
 static int parse(struct args *a, struct import *im, struct selector *sel,
-		 bool *check_only, bool *end, uint64_t *age)
+		 bool *check_only, bool *end)
 {
 	const char *word;
 	int ret;
@@ -320,8 +315,8 @@ static int parse(struct args *a, struct import *im, struct selector *sel,
 		} else if (!strcmp(word, "no-end")) {
 			*end = false;
 		} else if (!strcmp(word, "age-ms")) {
-			im->age_ms = age;
-			ret = arg_u64(a, word, age);
+			im->has_age = true;
+			ret = arg_u64(a, word, &im->age_ms);
 		} else if (arg_peek(a) || (*word == '-' && word[1])) {
 			ret = -arg_unknown(word);
 		} else if (strcmp(word, "-")) {
@@ -344,7 +339,6 @@ int cmd_import(struct args *a)
 	struct selector sel = { 0 };
 	struct nl nl = { 0 };
 	struct import *im;
-	uint64_t age = 0;
 	struct stat st;
 	int ret;
 
@@ -356,7 +350,7 @@ int cmd_import(struct args *a)
 	capture_init(&im->in);
 	im->started_ns = clock_ns(CLOCK_MONOTONIC);
 	im->fd = STDIN_FILENO;
-	ret = parse(a, im, &sel, &check_only, &end, &age);
+	ret = parse(a, im, &sel, &check_only, &end);
 	if (ret)
 		goto out;
 	if (im->name) {

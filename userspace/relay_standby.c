@@ -150,8 +150,8 @@ static void cancel(struct channel *ch)
 }
 
 /*
- * Each hold begins with the same numbers: the kernel would take packets
- * of the next one for those that it has.
+ * Each hold begins with the same numbers: the kernel would take packets of the
+ * next one for those that it has.
  */
 static bool has_others(struct relay_hold *rh, const struct offer *o)
 {
