@@ -790,6 +790,8 @@ TEST_F_TIMEOUT(hostile, mutations_are_refused_or_harmless, LONG)
 #define ITEM_LEN	70000
 #define FILLED		0x33
 #define PAGE_FILLED	0xaa
+/* What comes before the attributes. */
+#define MESSAGE_HEAD	(sizeof(struct nlmsghdr) + sizeof(struct genlmsghdr))
 
 struct item {
 	const char *what;
@@ -1014,6 +1016,15 @@ static void look_at(struct __test_metadata *_metadata, struct nlattr *from,
 	}
 }
 
+/* The same of a message about a hold. */
+static void look_at_hold(struct __test_metadata *_metadata,
+			 struct nlmsghdr *nlh)
+{
+	look_at(_metadata, (void *)nlh + MESSAGE_HEAD,
+		(void *)nlh + nlh->nlmsg_len, TAPMIG_A_HOLD_OWNER_PID,
+		TAPMIG_A_HOLD_FROZEN_NS, -1);
+}
+
 /* Send a request, keep all that is answered. */
 static void ask(struct __test_metadata *_metadata, FIXTURE_DATA(poison) *self,
 		const char *what, struct nl *nl, struct nlmsghdr *req)
@@ -1021,7 +1032,6 @@ static void ask(struct __test_metadata *_metadata, FIXTURE_DATA(poison) *self,
 	const struct genlmsghdr *g = mnl_nlmsg_get_payload(req);
 	bool transfer = g->cmd == TAPMIG_CMD_PACKET_GET ||
 			g->cmd == TAPMIG_CMD_PACKET_NEW;
-	size_t hlen = sizeof(struct nlmsghdr) + sizeof(*g);
 	size_t room = nl == &self->small ? 3776 : 65536;
 	static __u8 buf[65536] __attribute__((aligned(4)));
 	const struct nlmsgerr *err;
@@ -1044,11 +1054,12 @@ static void ask(struct __test_metadata *_metadata, FIXTURE_DATA(poison) *self,
 				ASSERT_EQ(0, err->error);
 				return;
 			}
-			look_at(_metadata, (void *)nlh + hlen,
-				(void *)nlh + nlh->nlmsg_len,
-				transfer ? -1 : TAPMIG_A_HOLD_OWNER_PID,
-				transfer ? -1 : TAPMIG_A_HOLD_FROZEN_NS,
-				transfer ? TAPMIG_A_TRANSFER_PACKET : -1);
+			if (transfer)
+				look_at(_metadata, (void *)nlh + MESSAGE_HEAD,
+					(void *)nlh + nlh->nlmsg_len, -1, -1,
+					TAPMIG_A_TRANSFER_PACKET);
+			else
+				look_at_hold(_metadata, nlh);
 			/* Not its header, which has the port. */
 			i = item_new(self->life, what);
 			i->len = nlh->nlmsg_len - sizeof(*nlh);
@@ -1219,7 +1230,6 @@ static void take_events(struct __test_metadata *_metadata,
 		__u8 data[8192] __attribute__((aligned(4)));
 	} v[2][EVENTS], new;
 	struct nlmsghdr *nlh = (struct nlmsghdr *)new.data;
-	size_t hlen = sizeof(*nlh) + sizeof(struct genlmsghdr);
 	struct pollfd p = {
 		.fd = mnl_socket_get_fd(self->events.sk),
 		.events = POLLIN,
@@ -1235,9 +1245,7 @@ static void take_events(struct __test_metadata *_metadata,
 					      sizeof(new.data));
 		ASSERT_LT(0, new.len);
 		hold_nl_parse(nlh, &h);
-		look_at(_metadata, (void *)nlh + hlen,
-			(void *)nlh + nlh->nlmsg_len,
-			TAPMIG_A_HOLD_OWNER_PID, TAPMIG_A_HOLD_FROZEN_NS, -1);
+		look_at_hold(_metadata, nlh);
 		which = h.v[TAPMIG_A_HOLD_ID] == ids[1];
 		if (!v[which][FIRST].len)
 			kind = FIRST;

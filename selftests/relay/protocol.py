@@ -403,14 +403,19 @@ def a_source_that_could_not_be_read_is_tried_again():
         peer.close()
 
 
-def up_to_end(t, peer, channel):
-    """All is there; END has come."""
+def up_to_synced(t, peer, channel):
+    """All is there, and in step."""
     for _ in range(t.held):
         last = peer.until("PACKET")[1]
     peer.send(message("ACK", channel, 0, last),
               message("SYNC_REQUEST", channel))
     expect(peer.until("SYNC")[2] == last, "SYNC")
     peer.send(message("SYNCED", channel))
+
+
+def up_to_end(t, peer, channel):
+    """The same; END has come."""
+    up_to_synced(t, peer, channel)
     expect(peer.until("END") == (channel, 0), "END")
 
 
@@ -535,18 +540,14 @@ def what_came_while_it_could_not_run_was_not_the_end():
     with Target(linger=60000) as t:
         peer = t.peer()
         channel = pair_as_standby(peer)
-        for _ in range(t.held):
-            last = peer.until("PACKET")[1]
-        peer.send(message("ACK", channel, 0, last),
-                  message("SYNC_REQUEST", channel))
-        peer.until("SYNC")
-        peer.send(message("SYNCED", channel), message("PING", 4242))
+        up_to_synced(t, peer, channel)
+        peer.send(message("PING", 4242))
         peer.until("PONG", where=lambda v: v[0] == 4242)
         for _ in range(2):
             stopped(t.relay, True)
             t.m.sender.frames(20)
             last = FIRST + t.quiet() - 1
-            # That is the time which it may take to be quiet.
+            # No event tells that 500 ms, after which it is quiet, are over.
             time.sleep(0.7)
             stopped(t.relay, False)
             name, values = peer.next()
@@ -586,7 +587,8 @@ def a_freeze_that_is_undone_at_once_leaves_it_asleep():
                 peer.send(message("ENDED", channel, *[0] * 9))
                 continue
             undone += 1
-            # After 10 s without an answer it ends the connection.
+            # Nothing tells when it sleeps: look, and often. After 10 s
+            # without an answer it would end the connection.
             end = time.monotonic() + 5
             asleep = 0
             while asleep < 20 and time.monotonic() < end:

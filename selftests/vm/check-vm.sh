@@ -127,23 +127,25 @@ debug_ends_with()
 		--append "panic_on_warn=0 acpi=noirq" --timeout 1200 "${@:3}"
 }
 
-# module KERNEL NAME: build a module of the source on stdin; where it is.
-module()
+# module_fails PATTERN NAME: that is said of a module with the source on stdin,
+# which has a NAME_init().
+module_fails()
 {
 	local dir=$work/$2
 
 	mkdir -p "$dir"
 	echo "obj-m := $2.o" >"$dir/Kbuild"
-	cat >"$dir/$2.c"
-	dir=$("$VM_DIR/build-module.sh" "$1" --src "$dir")
-	echo "$dir/$2.ko"
+	cat - <(printf '%s\n' "module_init($2_init);" \
+		'MODULE_LICENSE("GPL");' \
+		'MODULE_DESCRIPTION("Does what no module should");') \
+		>"$dir/$2.c"
+	dir=$("$VM_DIR/build-module.sh" debug --src "$dir")
+	debug_ends_with 125 "$1" --module "$dir/$2.ko" -- modprobe "$2"
 }
 
 leak()
 {
-	local ko
-
-	ko=$(module debug leak <<-'END'
+	module_fails 'unreferenced object' leak <<-'END'
 		#include <linux/module.h>
 		#include <linux/slab.h>
 
@@ -156,35 +158,26 @@ leak()
 				barrier_data(kzalloc(100, GFP_KERNEL));
 			return 0;
 		}
-		module_init(leak_init);
-
-		MODULE_LICENSE("GPL");
-		MODULE_DESCRIPTION("Loses memory");
 	END
-	)
-	debug_ends_with 125 'unreferenced object' --module "$ko" -- \
-		modprobe leak
 }
 
 # One kernel for all: each of them is a line of its own in what run.sh says, and
 # any such line is a failure.
 errors()
 {
-	local ko what
+	local what
 
-	ko=$(module debug errors <<-'END'
+	module_fails 'kernel complained' errors <<-'END'
 		#include <linux/module.h>
 		#include <linux/mutex.h>
 		#include <linux/slab.h>
 
 		static DEFINE_MUTEX(a);
 		static DEFINE_MUTEX(b);
-		static int by = 40;
-		module_param(by, int, 0400);
 
 		static int __init errors_init(void)
 		{
-			int *p = kmalloc(sizeof(*p), GFP_KERNEL);
+			int *p = kmalloc(sizeof(*p), GFP_KERNEL), by = 40;
 
 			/* First: lockdep is off after the others. */
 			mutex_lock(&a);
@@ -202,17 +195,11 @@ errors()
 			OPTIMIZER_HIDE_VAR(p);
 			pr_info("%d\n", READ_ONCE(*p));
 
+			OPTIMIZER_HIDE_VAR(by);
 			pr_info("%d\n", 1 << by);
 			return 0;
 		}
-		module_init(errors_init);
-
-		MODULE_LICENSE("GPL");
-		MODULE_DESCRIPTION("Uses what it has freed, and more");
 	END
-	)
-	debug_ends_with 125 'kernel complained' --module "$ko" -- \
-		modprobe errors
 	for what in 'BUG: KASAN: slab-use-after-free' \
 		    'possible circular locking' 'UBSAN: shift-out-of-bounds'; do
 		grep -E "^[0-9]+:.*$what" "$work/said" || {
