@@ -258,6 +258,7 @@ void tapmig_hold_capture(struct tapmig_hold *h, struct tapmig_pkt *p)
 
 	lockdep_assert_held(&h->pkt_lock);
 
+	tapmig_pkt_estimate(p);
 	if (h->trimming && p->truesize <= h->max_bytes) {
 		/*
 		 * The newest are kept. The captured list may have as many
@@ -306,6 +307,7 @@ int tapmig_hold_capture_first(struct tapmig_hold *h, struct tapmig_pkt *p,
 
 	lockdep_assert_held(&h->lock);
 
+	tapmig_pkt_estimate(p);
 	spin_lock_irq(&h->pkt_lock);
 	if (h->low_seq <= 1) {
 		err = -ERANGE;

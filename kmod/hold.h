@@ -614,6 +614,7 @@ int tapmig_skb_finish(struct sk_buff *skb, u32 link_type,
 		      bool *segmented, struct netlink_ext_ack *extack);
 int tapmig_skb_segment(struct sk_buff *skb, struct tapmig_list *out);
 u32 tapmig_segments_truesize(const struct sk_buff *skb);
+void tapmig_pkt_estimate(struct tapmig_pkt *p);
 
 /* dedup.c: is a captured frame a copy of an imported one */
 struct tapmig_dedup_table;

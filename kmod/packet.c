@@ -19,6 +19,7 @@
 #include <net/dst.h>
 #include <net/flow_dissector.h>
 #include <net/gso.h>
+#include <net/ipv6.h>
 #include <net/net_namespace.h>
 #include <net/xdp.h>
 
@@ -40,6 +41,11 @@
  * Ethernet and as many VLAN tags as the kernel looks through.
  */
 #define TAPMIG_LINK_HEADERS	64
+/* The longest header of TCP, and what most segments have of all of them. */
+#define TAPMIG_TRANSPORT_HEADER	60
+#define TAPMIG_HEADERS		128
+/* More than the shortest TAPMIG_MAX_SEGMENTS with those take. */
+#define TAPMIG_MAX_SEGMENTS_BYTES	(8ULL << 20)
 
 /**
  * tapmig_borrow_dev() - a device for functions that cannot do without
@@ -99,10 +105,67 @@ struct xdp_frame *tapmig_pkt_xdp(const struct tapmig_pkt *p)
 	return tun_ptr_to_xdp(p->ptr);
 }
 
-/* Nobody makes so many segments of a packet. */
+/*
+ * What comes before the header of TCP or UDP, of which each segment has a copy.
+ * With IPv6 that can be half of the packet; of what is not known, it is all.
+ */
+static u32 tapmig_network_headers(const struct sk_buff *skb)
+{
+	int offset = skb_network_offset(skb);
+	__be16 proto = skb->protocol, _proto, frag_off, *inner;
+	const struct ipv6hdr *ip6;
+	struct ipv6hdr _ip6;
+	u8 next;
+
+	/* As the segmentation handlers do it. */
+	if (proto == htons(ETH_P_TEB)) {
+		inner = skb_header_pointer(skb, 2 * ETH_ALEN, sizeof(_proto),
+					   &_proto);
+		proto = inner ? *inner : 0;
+	}
+	while (eth_type_vlan(proto) && offset >= 0 &&
+	       offset < TAPMIG_LINK_HEADERS) {
+		inner = skb_header_pointer(skb, offset + VLAN_HLEN -
+					   sizeof(_proto), sizeof(_proto),
+					   &_proto);
+		proto = inner ? *inner : 0;
+		offset += VLAN_HLEN;
+	}
+	if (skb->encapsulation || proto == htons(ETH_P_MPLS_UC) ||
+	    proto == htons(ETH_P_MPLS_MC))
+		offset = skb_inner_network_offset(skb);
+	else if (proto != htons(ETH_P_IP) && proto != htons(ETH_P_IPV6))
+		return skb->len;
+
+	ip6 = offset < 0 ? NULL : skb_header_pointer(skb, offset, sizeof(_ip6),
+						     &_ip6);
+	if (!ip6)
+		return skb->len;
+	if (ip6->version != 6)
+		return offset;
+	next = ip6->nexthdr;
+	/* It fails if there are many; the handlers do not. */
+	offset = ipv6_skip_exthdr(skb, offset + sizeof(*ip6), &next, &frag_off);
+	return offset < 0 ? skb->len : offset;
+}
+
+/* Memory that segments of @size bytes of payload would take, about. */
+static u64 tapmig_segments_bytes(const struct sk_buff *skb, u32 size)
+{
+	u32 headers = tapmig_network_headers(skb) + TAPMIG_TRANSPORT_HEADER;
+
+	headers = max_t(u32, headers, TAPMIG_HEADERS);
+	/* gso_segs is not set before the stack has checked the headers. */
+	return (u64)DIV_ROUND_UP(skb->len, size) *
+	       SKB_TRUESIZE((u64)size + headers);
+}
+
+/* Nobody makes so many segments of a packet, or such large ones. */
 static bool tapmig_too_many_segments(const struct sk_buff *skb, u32 size)
 {
-	return size != GSO_BY_FRAGS && skb->len / size >= TAPMIG_MAX_SEGMENTS;
+	return size != GSO_BY_FRAGS &&
+	       (skb->len / size >= TAPMIG_MAX_SEGMENTS ||
+		tapmig_segments_bytes(skb, size) > TAPMIG_MAX_SEGMENTS_BYTES);
 }
 
 /**
@@ -118,24 +181,32 @@ u32 tapmig_segments_truesize(const struct sk_buff *skb)
 
 	if (!size || tapmig_too_many_segments(skb, size))
 		return skb->truesize;
-	/* gso_segs is not set before the stack has checked the headers. */
-	bytes = (u64)DIV_ROUND_UP(skb->len, size) * SKB_TRUESIZE(size + 128);
+	bytes = tapmig_segments_bytes(skb, size);
 	return clamp_t(u64, bytes, skb->truesize, U32_MAX);
 }
 
-/*
- * A packet that only its segments can stand for, on a host or on the way to
- * another, is charged with their memory from the start. So is one in small
- * segments: they can be a hundred times as large.
+/**
+ * tapmig_pkt_estimate() - set what a captured packet is to be charged with
+ * @p: the packet, in no list
+ *
+ * One that only its segments can stand for, on a host or on the way to another,
+ * is charged with their memory from the start. So is one in small segments:
+ * they can be a hundred times as large.
  */
-static u32 tapmig_gso_truesize(const struct sk_buff *skb)
+void tapmig_pkt_estimate(struct tapmig_pkt *p)
 {
-	u32 segments = tapmig_segments_truesize(skb);
+	struct sk_buff *skb;
+	u32 segments;
 
+	if (tapmig_pkt_is_xdp(p))
+		return;
+	skb = tapmig_pkt_skb(p);
+	if (!skb_is_gso(skb))
+		return;
+	segments = tapmig_segments_truesize(skb);
 	if (skb_shinfo(skb)->gso_type & ~TAPMIG_GSO_KNOWN ||
 	    segments / 2 > skb->truesize)
-		return segments;
-	return skb->truesize;
+		p->truesize = segments;
 }
 
 /**
@@ -172,7 +243,7 @@ struct tapmig_pkt *tapmig_pkt_init(void *ring_entry)
 	} else {
 		skb = ring_entry;
 		skb->dev = NULL;
-		truesize = tapmig_gso_truesize(skb);
+		truesize = skb->truesize;
 		p = tapmig_pkt_of_skb(skb);
 	}
 

@@ -1381,6 +1381,78 @@ TEST(segments_that_an_export_makes_are_within_the_limits)
 	ASSERT_EQ(0, hold_discard(hold));
 }
 
+#define OPTIONS_LEN	2048
+
+/* A copy of long headers in each segment would be far more than the frame. */
+TEST(frames_of_long_headers_are_not_segmented)
+{
+	struct virtio_net_hdr h = {
+		VIRTIO_NET_HDR_F_NEEDS_CSUM, VIRTIO_NET_HDR_GSO_TCPV6,
+		.gso_size = 8, .csum_offset = 16,
+	};
+	struct tapmig_create c = CREATE(.max_bytes = 8 << 20);
+	static __u8 buf[70000], plain[40000];
+	int hold, tx, options, k, total = 0;
+	struct tapmig_info i;
+	__u8 *p = buf;
+	size_t l4, len;
+	struct pkts x;
+	struct nic n;
+	struct nl nl;
+
+	netns_new();
+	nic_open(&n, TAP, 12, 1);
+	ASSERT_EQ(0, nic_offload(&n, all_offloads()));
+	nl_open(&nl);
+	hold = hold_new(&n, &c);
+	ASSERT_EQ(0, hold_freeze(hold));
+	tx = tx_open(n.tx_ifindex, TX_VNET | TX_BYPASS);
+	len = frame_l4(&n, plain, AF_INET6, IPPROTO_TCP, 25000, true, &l4);
+	/* So many headers the kernel looks through, and more. */
+	for (options = 4; options <= 17; options += 13, total += 10) {
+		size_t more = options * OPTIONS_LEN;
+		__u16 payload = htons(len - l4 + more);
+
+		h.csum_start = l4 + more;
+		h.hdr_len = h.csum_start + 20;
+		memset(buf, 0, sizeof(buf));
+		memcpy(buf, &h, sizeof(h));
+		p = buf + sizeof(h);
+		memcpy(p, plain, l4);
+		memcpy(p + ETH_HLEN + 4, &payload, sizeof(payload));
+		p[ETH_HLEN + 6] = IPPROTO_DSTOPTS;
+		for (k = 0; k < options; k++) {
+			__u8 *o = p + l4 + k * OPTIONS_LEN;
+			int at;
+
+			o[0] = k == options - 1 ? IPPROTO_TCP :
+						  IPPROTO_DSTOPTS;
+			o[1] = OPTIONS_LEN / 8 - 1;
+			/* Filled with padding. */
+			for (at = 2; at < OPTIONS_LEN; at += 254) {
+				o[at] = 1;
+				o[at + 1] = at + 254 > OPTIONS_LEN ?
+					    OPTIONS_LEN - at - 2 : 252;
+			}
+		}
+		memcpy(p + l4 + more, plain + l4, len - l4);
+		for (k = 0; k < 10; k++)
+			ASSERT_EQ(0, tx_send(tx, buf, sizeof(h) + len + more));
+		ASSERT_TRUE(busywait(info_of(hold).highest_seq ==
+				     TAPMIG_SEQ_FIRST + total + k - 1));
+		EXPECT_EQ(total + k, info_of(hold).captured)
+			TH_LOG("%d headers", options);
+	}
+	ASSERT_EQ(0, nl_export(&nl, info_of(hold).id, 0, &x))
+		TH_LOG("%s", nl.msg);
+	i = info_of(hold);
+	TH_LOG("%d frames take %llu bytes", x.n, i.held_bytes);
+	EXPECT_EQ(i.captured, x.n);
+	EXPECT_EQ(0, i.segmented);
+	EXPECT_GT(c.max_bytes, i.held_bytes);
+	ASSERT_EQ(0, hold_discard(hold));
+}
+
 /* --- senders that a full ring stops -------------------------------------- */
 
 #ifndef IFF_BACKPRESSURE
