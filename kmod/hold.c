@@ -511,6 +511,7 @@ static void tapmig_hold_free_packets(struct tapmig_hold *h)
 	lockdep_assert_held(&h->lock);
 
 	tapmig_hold_settle(h);
+	h->counts.lost += !!h->partial;
 	tapmig_nl_partial_free(h);
 	h->seek_hint = NULL;
 	tapmig_hold_uncharge(h, h->captured.count + h->imports.count +
@@ -564,6 +565,7 @@ void tapmig_hold_die(struct tapmig_hold *h)
 	spin_lock_irq(&h->pkt_lock);
 	h->trimming = false;
 	spin_unlock_irq(&h->pkt_lock);
+	h->counts.lost += !!h->partial;
 	tapmig_nl_partial_free(h);
 	h->importing = false;
 	tapmig_hold_set_state(h, TAPMIG_STATE_DEAD);
@@ -1319,7 +1321,7 @@ int tapmig_hold_set(struct tapmig_hold *h, const struct tapmig_set *set,
 {
 	u32 settable = TAPMIG_HOLD_FLAGS_DETACHED | TAPMIG_HOLD_FLAGS_PEER;
 	u32 packets, ms, old_flags;
-	bool trimming;
+	bool trims;
 	u64 bytes;
 	int err;
 
@@ -1366,14 +1368,17 @@ int tapmig_hold_set(struct tapmig_hold *h, const struct tapmig_set *set,
 	if (err)
 		goto refuse;
 
+	/* If it trims, the hook shall not have many to let go. */
+	trims = h->role == TAPMIG_ROLE_STANDBY &&
+		h->state == TAPMIG_STATE_FROZEN;
+	if (trims)
+		tapmig_hold_settle(h);
 	spin_lock_irq(&h->pkt_lock);
 	h->max_packets = packets;
 	h->max_bytes = bytes;
 	h->keep_packets = min_t(u64, h->ring_entries, packets);
-	trimming = h->trimming;
 	spin_unlock_irq(&h->pkt_lock);
-	/* Not left to the hook, which could have many to let go. */
-	if (trimming)
+	if (trims)
 		tapmig_hold_settle(h);
 	if (set->mask & TAPMIG_SET_MAX_FROZEN_MS) {
 		h->max_frozen_ms = ms;

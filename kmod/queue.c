@@ -704,6 +704,7 @@ static void tapmig_queue_recapture(struct tapmig_queue *q)
 		}
 	}
 	spin_unlock_irq(&h->pkt_lock);
+	tapmig_hold_queue_settle(h);
 }
 
 /**
