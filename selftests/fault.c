@@ -1169,6 +1169,35 @@ TEST_F_TIMEOUT(fault, a_close_waits_for_memory, LONG)
 	}
 }
 
+/* Its owner cannot thaw it again, and nobody else will. */
+TEST_F(fault, a_close_that_waited_for_memory_waits_for_no_peer)
+{
+	struct tapmig_create c = CREATE(.role = TAPMIG_ROLE_STANDBY,
+					.dedup = TAPMIG_DEDUP_ALL,
+					.max_frozen_ms = 3600000,
+					.wait_import_ms = 3600000);
+
+	self->hold = hold_new(&self->n, &c);
+	self->id = c.id;
+	ASSERT_EQ(0, hold_set_flags(self->hold, TAPMIG_HOLD_FLAGS_PEER,
+				    TAPMIG_HOLD_FLAGS_PEER));
+	ASSERT_EQ(0, freeze(self));
+	/* To be compared with what is captured, which takes memory. */
+	ASSERT_EQ(0, begin(self));
+	make_imports(self);
+	ASSERT_EQ(0, import(self));
+	send_some(self);
+	ASSERT_TRUE(hold_wait_captured(self->hold, FRAMES));
+	ASSERT_EQ(0, hold_thaw(self->hold));
+	everywhere(&self->every, 100, 3);
+	close_it(self);
+	ASSERT_LT(0, nowhere(&self->every));
+	EXPECT_TRUE(nic_wait(&self->n, &self->t,
+			     self->sent + self->imported));
+	EXPECT_TRUE(tally_clean(&self->t));
+	ASSERT_TRUE(busywait(!nl_dump(&self->nl, NULL, 0)));
+}
+
 TEST_F_TIMEOUT(fault, lives_go_on_with_little_memory, LONG)
 {
 	long k, rounds = env_count("TAPMIG_FAULT_ROUNDS", 20), hits = 0;

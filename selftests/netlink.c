@@ -518,6 +518,25 @@ TEST_F(nl, a_packet_left_incomplete_is_lost_when_a_deadline_closes_it)
 	EXPECT_EQ(1, info_of(self->hold).lost);
 }
 
+/* Nor can anybody complete it then. */
+TEST_F(nl, a_packet_left_incomplete_is_lost_with_what_it_was_for)
+{
+	const struct bad part = { .seq = 1, .len = 200, .data = 100 };
+
+	ASSERT_EQ(0, hold_freeze(self->hold));
+	ASSERT_EQ(0, nl_begin(&self->nl, self->id, 0));
+	ASSERT_EQ(0, import_bad(&self->nl, self->buf, self->id, &part));
+	ASSERT_EQ(0, hold_discard(self->hold));
+	EXPECT_EQ(1, info_of(self->hold).lost);
+	ASSERT_EQ(0, hold_freeze(self->hold));
+	ASSERT_EQ(0, nl_begin(&self->nl, self->id, 0));
+	ASSERT_EQ(0, import_bad(&self->nl, self->buf, self->id, &part));
+	ASSERT_EQ(0, link_del(self->n.name));
+	ASSERT_TRUE(hold_wait_state(self->hold, TAPMIG_STATE_DEAD));
+	EXPECT_EQ(2, info_of(self->hold).lost);
+	EXPECT_EQ(0, info_of(self->hold).imported);
+}
+
 TEST_F(nl, a_message_that_lies_about_its_length_is_refused)
 {
 	struct nlmsghdr *nlh;
@@ -786,6 +805,54 @@ TEST_F(nl, events_tell_the_whole_life)
 	ASSERT_EQ(0, link_del(self->n.name));
 	ASSERT_TRUE(nl_wait_state(&self->nl, self->id, TAPMIG_STATE_DEAD,
 				  &h));
+}
+
+/* A stand-by that trims is quiet, but not about what it loses. */
+TEST_F(nl, events_tell_the_first_overflow_of_a_standby)
+{
+	struct tapmig_create c = CREATE(.role = TAPMIG_ROLE_STANDBY,
+					/* No packet is so small. */
+					.max_bytes = 64);
+	struct hold_nl h;
+	struct nic n;
+	int hold, tx;
+
+	ASSERT_TRUE(nic_open_named(&n, "tapb", TAP, 12, 1));
+	tx = tx_open(n.tx_ifindex, TX_BYPASS);
+	hold = hold_new(&n, &c);
+	ASSERT_EQ(0, hold_freeze(hold));
+	nl_subscribe(&self->nl);
+	tx_flow(&n, tx, 0, 0, 1);
+	ASSERT_EQ(1, nl_event(&self->nl, &h, WAIT_MS));
+	EXPECT_EQ(c.id, h.v[TAPMIG_A_HOLD_ID]);
+	EXPECT_EQ(1, h.v[TAPMIG_A_HOLD_DROPPED]);
+	/* The next event is not of the next ones. */
+	tx_flow(&n, tx, 0, 1, 10);
+	ASSERT_TRUE(busywait(info_of(hold).dropped == 11));
+	ASSERT_EQ(0, hold_discard(hold));
+	ASSERT_EQ(1, nl_event(&self->nl, &h, WAIT_MS));
+	EXPECT_EQ(TAPMIG_STATE_ARMED, h.v[TAPMIG_A_HOLD_STATE]);
+}
+
+TEST_F(nl, events_tell_a_deadline_that_finds_a_thaw_waiting)
+{
+	struct tapmig_create c = CREATE(.role = TAPMIG_ROLE_STANDBY,
+					.wait_import_ms = 600000);
+	struct hold_nl h;
+	struct nic n;
+	int hold;
+
+	ASSERT_TRUE(nic_open_named(&n, "tapb", TAP, 12, 1));
+	hold = hold_new(&n, &c);
+	ASSERT_EQ(0, hold_set_flags(hold, TAPMIG_HOLD_FLAGS_PEER,
+				    TAPMIG_HOLD_FLAGS_PEER));
+	ASSERT_EQ(0, hold_freeze(hold));
+	ASSERT_EQ(0, nl_begin(&self->nl, c.id, 0));
+	ASSERT_EQ(0, hold_thaw(hold));
+	nl_subscribe(&self->nl);
+	ASSERT_EQ(0, hold_renew(hold, 1));
+	ASSERT_TRUE(nl_wait_state(&self->nl, c.id, TAPMIG_STATE_THAWING, &h));
+	EXPECT_TRUE(h.v[TAPMIG_A_HOLD_FLAGS] & TAPMIG_HOLD_FLAGS_DUE);
 }
 
 TEST_F(nl, events_of_new_packets_are_few)
