@@ -1190,10 +1190,22 @@ import_of_a_wrong_file_changes_nothing() {
 	echo nothing that was captured >"$tmp/text"
 	: >"$tmp/empty"
 	before=$(held)
-	for file in raw.pcapng text empty; do
+	# Captures without a packet.
+	tool -j export dev tt1 from 4294967296 "$tmp/none.pcapng"
+	expect_rc 0 || return 1
+	python3 - "$tmp/cooked.pcap" <<-'END'
+		import struct, sys
+		with open(sys.argv[1], "wb") as f:
+		    f.write(struct.pack("<IHHiIII", 0xa1b2c3d4, 2, 4, 0, 0, 65535, 113))
+	END
+	for file in raw.pcapng none.pcapng cooked.pcap text empty; do
 		tool import dev tt0 age-ms 0 "$tmp/$file"
 		expect_rc 1 || return 1
 		[[ $(held) == "$before" ]] || fail "$file: $(held)" || return 1
+		tool import dev tt0 age-ms 0 <(cat "$tmp/$file")
+		expect_rc 1 || return 1
+		[[ $(held) == "$before" ]] ||
+			fail "$file, piped: $(held)" || return 1
 	done
 	tool thaw dev tt0 wait
 	ask a read 5

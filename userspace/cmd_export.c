@@ -404,10 +404,13 @@ int cmd_export(struct args *a)
 		ret = selector_resolve_one(&nl, &sel, &x->hold);
 	if (!ret)
 		ret = has_packets(x);
+	if (!ret) {
+		ret = pcapng_open(&x->w, write_blocks, x);
+		if (ret)
+			err("out of memory");
+	}
 	if (!ret)
 		ret = open_file(x);
-	if (!ret)
-		ret = pcapng_open(&x->w, write_blocks, x);
 	if (ret)
 		goto out;
 	catch_stop();

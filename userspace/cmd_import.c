@@ -81,19 +81,29 @@ static bool takes(const struct import *im, unsigned int link_type)
 	       link_type_raw_ip(link_type) : link_type == LINKTYPE_ETHERNET;
 }
 
-/* Will there be packets for the hold, as far as is known before the first. */
-static bool promising(const struct import *im)
+/* How many link types are told of, and how many of these the hold takes. */
+static uint32_t link_types(const struct import *im, uint32_t *taken)
 {
 	uint32_t i;
 
+	*taken = 0;
 	if (!im->in.sections)
-		return false;
-	if (im->in.format == CAPTURE_PCAP)
-		return takes(im, im->in.link_type);
+		return 0;
+	if (im->in.format == CAPTURE_PCAP) {
+		*taken = takes(im, im->in.link_type);
+		return 1;
+	}
 	for (i = 0; i < im->in.interfaces; i++)
-		if (!takes(im, im->in.interface[i].link_type))
-			return false;
+		*taken += takes(im, im->in.interface[i].link_type);
 	return i;
+}
+
+/* Will there be packets for the hold, as far as is known before the first. */
+static bool promising(const struct import *im)
+{
+	uint32_t taken;
+
+	return link_types(im, &taken) == taken && taken;
 }
 
 /* CAPTURE_PACKET, CAPTURE_END, or CAPTURE_ERROR and a message. */
@@ -135,15 +145,27 @@ static enum capture_status next_packet(struct import *im, struct nl *nl,
 	return CAPTURE_ERROR;
 }
 
-static int check_link_type(const struct import *im)
+static int check_link_type(const struct import *im, unsigned int link_type)
 {
-	if (takes(im, im->in.link_type))
+	if (takes(im, link_type))
 		return 0;
 	err("%s has %s frames, hold %u takes %s ones", im->name,
-	    link_type_name(im->in.link_type), im->hold.id,
+	    link_type_name(link_type), im->hold.id,
 	    im->hold.link_type == TAPMIG_LINK_TYPE_RAW_IP ? "raw IP" :
 							    "Ethernet");
 	return -EINVAL;
+}
+
+/* No packet has come; that there are none must be said of such as it takes. */
+static int check_empty(const struct import *im)
+{
+	uint32_t taken;
+
+	if (im->begun || !link_types(im, &taken) || taken)
+		return 0;
+	return check_link_type(im, im->in.format == CAPTURE_PCAP ?
+				   im->in.link_type :
+				   im->in.interface[0].link_type);
 }
 
 static int transfer(struct import *im, struct nl *nl)
@@ -157,7 +179,9 @@ static int transfer(struct import *im, struct nl *nl)
 		if (status == CAPTURE_ERROR)
 			ret = im->failed ? im->failed : -EINVAL;
 		else if (status == CAPTURE_PACKET)
-			ret = check_link_type(im);
+			ret = check_link_type(im, im->in.link_type);
+		else
+			ret = check_empty(im);
 		if (!ret)
 			ret = begin(im, nl);
 		if (status == CAPTURE_END)
@@ -170,6 +194,17 @@ static int transfer(struct import *im, struct nl *nl)
 	/* What came before the end, or before the bad block. */
 	err2 = packet_batch_flush(&im->out, nl);
 	return ret ? ret : err2;
+}
+
+/* What the kernel would refuse, before the input has been waited for. */
+static int check_state(const struct import *im)
+{
+	if (im->hold.state != TAPMIG_STATE_ARMED &&
+	    im->hold.state != TAPMIG_STATE_DEAD)
+		return 0;
+	err("import into hold %u: the hold is %s, not frozen", im->hold.id,
+	    state_names[im->hold.state]);
+	return -EBUSY;
 }
 
 static int run(struct import *im, struct nl *nl, bool end)
@@ -381,6 +416,8 @@ int cmd_import(struct args *a)
 		goto out;
 	packet_batch_socket(&nl);
 	ret = selector_resolve_one(&nl, &sel, &im->hold);
+	if (!ret)
+		ret = check_state(im);
 	if (!ret)
 		ret = packet_batch_init(&im->out, im->hold.id);
 	if (!ret)
