@@ -211,7 +211,8 @@ struct relay_hold {
  * @alike: among those whose labels have the same hash
  * @conn: whose
  * @handle: its name
- * @refused: the peer did not want to pair it; until it changes
+ * @refused: the peer did not want to pair it; until it changes, other than to
+ *	ARMED
  */
 struct offer {
 	TAILQ_ENTRY(offer) link;
@@ -267,7 +268,7 @@ struct sample {
  * @sync_wanted: the peer waits for a SYNC
  * @sync_after: send it when this export is done
  * @sync_sent: since BEGIN
- * @end_wanted: linger is over
+ * @end_wanted: it was quiet, or linger is over: to be ended after a last look
  * @end_after: send END when this export is done
  * @found: this export has had packets
  * @first_low: what was given back late is sent before @next: what an export

@@ -22,6 +22,8 @@
 #define QUIET_NS	(500 * NSEC_PER_MSEC)
 /* A timer that is so late is of a process that could not run. */
 #define HELD_UP_NS	(100 * NSEC_PER_MSEC)
+/* Until a hold that could not be asked is asked again. */
+#define REFRESH_AGAIN_NS (50 * NSEC_PER_MSEC)
 /* Bytes read for one channel before others have their turn. */
 #define READ_TURN	(1UL << 20)
 
@@ -193,6 +195,7 @@ static void begin(struct channel *ch)
 {
 	struct relay_hold *rh = ch->hold;
 	struct offer *o = relay_peer_find(ch->conn, ch->peer_handle);
+	int ret;
 
 	ch->begin_at = NEVER;
 	if (owes_end(rh) && !has_packets(rh) && has_sent(rh, o)) {
@@ -211,8 +214,10 @@ static void begin(struct channel *ch)
 		return;
 	}
 	/* The age has to be that of now. A newer freeze is offered first. */
-	if (relay_hold_refresh(rh) || !has_packets(rh) ||
-	    rh->h.frozen_ns != rh->known.frozen_ns)
+	ret = relay_hold_refresh(rh);
+	if (ret && ret != -ENOENT)
+		ch->begin_at = relay_now() + REFRESH_AGAIN_NS;
+	if (ret || !has_packets(rh) || rh->h.frozen_ns != rh->known.frozen_ns)
 		return;
 	if (rh->h.frozen_for_ms <= FLOOD_SKEW_MS) {
 		ch->begin_at = relay_now() + NSEC_PER_MSEC *
@@ -645,8 +650,11 @@ void source_timer(struct channel *ch, int64_t now, int64_t *next)
 	}
 	if (ch->state != CHANNEL_MOVING || !ch->synced || ch->end_wanted)
 		return;
-	/* Who was not running cannot say that it was quiet. */
-	if (now >= ch->quiet_until + HELD_UP_NS)
+	/*
+	 * Who was not running cannot say that it was quiet, nor who still has
+	 * to send what had come.
+	 */
+	if (ch->reading || now >= ch->quiet_until + HELD_UP_NS)
 		ch->quiet_until = now + QUIET_NS;
 	at = ch->linger_until < ch->quiet_until ? ch->linger_until :
 						  ch->quiet_until;

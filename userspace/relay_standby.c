@@ -175,6 +175,12 @@ void standby_begin(struct channel *ch, uint64_t time)
 	if (!(rh->begun && o && o->frozen_ns == rh->from_frozen_ns) &&
 	    relay_peer_ambiguous(ch))
 		return;
+	/* What went into another freeze is gone: it has to come again. */
+	if (relay_hold_refresh(rh) ||
+	    rh->h.frozen_ns != rh->known.frozen_ns) {
+		relay_channel_refuse(ch, "the standby was frozen anew");
+		return;
+	}
 	if (has_others(rh, o)) {
 		if (rh->h.state != TAPMIG_STATE_FROZEN) {
 			relay_channel_refuse(ch, "the standby has packets of another freeze");

@@ -559,6 +559,32 @@ def what_came_while_it_could_not_run_was_not_the_end():
         peer.close()
 
 
+@case
+def late_packets_that_the_connection_held_up_are_not_the_last():
+    """That they were sent is what was late, not that nothing came."""
+    waited = []
+    # 500 ms; less if this test could not run when the last packet came.
+    while len(waited) < 3 and max(waited, default=0) < 0.3:
+        with Target(linger=60000, options=("--buffer", "64k")) as t:
+            peer = t.peer()
+            channel = pair_as_standby(peer)
+            up_to_synced(t, peer, channel)
+            # One export, of more than the connection takes unread.
+            stopped(t.relay, True)
+            t.m.sender.frames(2000)
+            last = FIRST + t.quiet() - 1
+            stopped(t.relay, False)
+            # No event tells that 500 ms, after which it is quiet, are over.
+            time.sleep(1)
+            peer.until("PACKET", where=lambda v, n=last: v[1] == n)
+            came = time.monotonic()
+            peer.send(message("ACK", channel, 0, last))
+            expect(peer.until("END") == (channel, 0), "END")
+            waited.append(time.monotonic() - came)
+            peer.close()
+    expect(waited[-1] >= 0.3, f"END after {waited}")
+
+
 def sleeps(process):
     with open(f"/proc/{process.pid}/stat", encoding="ascii") as f:
         return f.read().rpartition(")")[2].split()[0] == "S"
