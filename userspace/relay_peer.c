@@ -583,8 +583,9 @@ bool relay_peer_ambiguous(struct channel *ch)
 	if (!many) {
 		role = ch->ours ? TAPMIG_ROLE_STANDBY : TAPMIG_ROLE_SOURCE;
 		theirs = offer_best(r, role, rh->h.label, &at, &twice);
-		many = twice && o && relay_rank(o->state, o->flags) ==
-				     relay_rank(theirs->state, theirs->flags);
+		many = twice && o && theirs &&
+		       relay_rank(o->state, o->flags) ==
+		       relay_rank(theirs->state, theirs->flags);
 	}
 	if (!many)
 		return false;
