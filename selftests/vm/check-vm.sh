@@ -6,6 +6,7 @@
 #   check-vm.sh          on a stock kernel
 #   check-vm.sh debug    what kmemleak, KASAN, lockdep and UBSAN find, and that
 #			 they look
+#   check-vm.sh kcsan    the same of KCSAN
 
 set -euo pipefail
 shopt -s inherit_errexit
@@ -127,9 +128,9 @@ debug_ends_with()
 		--append "panic_on_warn=0 acpi=noirq" --timeout 1200 "${@:3}"
 }
 
-# module_fails PATTERN NAME: that is said of a module with the source on stdin,
-# which has a NAME_init().
-module_fails()
+# module KERNEL NAME: build a module with the source on stdin, which has a
+# NAME_init(); where it is.
+module()
 {
 	local dir=$work/$2
 
@@ -139,8 +140,17 @@ module_fails()
 		'MODULE_LICENSE("GPL");' \
 		'MODULE_DESCRIPTION("Does what no module should");') \
 		>"$dir/$2.c"
-	dir=$("$VM_DIR/build-module.sh" debug --src "$dir")
-	debug_ends_with 125 "$1" --module "$dir/$2.ko" -- modprobe "$2"
+	dir=$("$VM_DIR/build-module.sh" "$1" --src "$dir")
+	echo "$dir/$2.ko"
+}
+
+# module_fails PATTERN NAME: that is said of it on the debug kernel.
+module_fails()
+{
+	local ko
+
+	ko=$(module debug "$2")
+	debug_ends_with 125 "$1" --module "$ko" -- modprobe "$2"
 }
 
 leak()
@@ -210,6 +220,51 @@ errors()
 	done
 }
 
+# On the kernel that looks for data races.
+race()
+{
+	local ko
+
+	ko=$(module kcsan racy <<-'END'
+		#include <linux/delay.h>
+		#include <linux/err.h>
+		#include <linux/kthread.h>
+		#include <linux/module.h>
+		#include <linux/sched.h>
+
+		static int shared;
+
+		static int racy_thread(void *unused)
+		{
+			while (!kthread_should_stop()) {
+				shared++;
+				cond_resched();
+			}
+			return 0;
+		}
+
+		static int __init racy_init(void)
+		{
+			struct task_struct *t[2];
+			int i;
+
+			for (i = 0; i < 2; i++)
+				t[i] = kthread_run(racy_thread, NULL, "racy");
+			msleep(20000);
+			for (i = 0; i < 2; i++)
+				if (!IS_ERR(t[i]))
+					kthread_stop(t[i]);
+			return 0;
+		}
+	END
+	)
+	ends_with 125 'BUG: KCSAN: data-race in .*\[racy\]' \
+		--kernel "$("$VM_DIR/debug-kernel.sh" image kcsan)" \
+		--append "panic_on_warn=0 acpi=noirq" --timeout 1200 \
+		--races-of racy --module "$ko" -- \
+		bash -c 'echo on >/sys/kernel/debug/kcsan && modprobe racy'
+}
+
 if [ "${1:-}" = debug ]; then
 	ktap_begin
 	ktap_case leak_fails leak
@@ -217,6 +272,12 @@ if [ "${1:-}" = debug ]; then
 		debug_ends_with 125 'kmemleak is off' -- \
 		bash -c 'echo off >/sys/kernel/debug/kmemleak'
 	ktap_case kasan_lockdep_and_ubsan_find errors
+	ktap_end
+	exit
+fi
+if [ "${1:-}" = kcsan ]; then
+	ktap_begin
+	ktap_case race_fails race
 	ktap_end
 	exit
 fi

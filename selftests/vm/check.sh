@@ -166,6 +166,7 @@ races()
 		--races-of tapmig -- env KERNEL_SERIES=kcsan bash -c \
 		'echo on >/sys/kernel/debug/kcsan &&
 		 exec /run/payload/vm-tests kcsan.list'
+	stream kcsan-finds "$VM_DIR/check-vm.sh" kcsan
 }
 
 group_long()
