@@ -10,6 +10,7 @@ network cards. One boot of the guest serves all rows. What was counted goes to
 vhost-net is at the card with one queue.
 """
 
+import copy
 import json
 import os
 import sys
@@ -232,7 +233,24 @@ class Rows:
     def row(self, name, source_hold, function):
         """Run it; verdicts for all networks."""
         before = time.monotonic()
+        shown, complaints, fault = self.run(name, source_hold, function)
+        if fault:
+            for c in sum(complaints, []):
+                print(f"# {c}")
+            print("# what is missing had been counted: QEMU, emulated, has "
+                  "not moved the memory where the guest noted it; once more")
+            shown, complaints, _ = self.run(name, source_hold, function)
+        for n in range(len(NETS)):
+            self.verdict(shown, n, complaints[n])
+        self.say(f"{shown}: took {time.monotonic() - before:.1f} s")
+        with open(f"{OUT}/migration.json", "w") as f:
+            json.dump(self.results, f, indent=1)
+
+    def run(self, name, source_hold, function):
+        """(name, complaints, whether all these are of the guest's memory)."""
         complaints = [[] for _ in NETS]
+        shown = name
+        fault = False
         self.postcopy = False
         self.judge = whole
         self.held = [{} for _ in NETS]
@@ -243,9 +261,9 @@ class Rows:
             elif self.hold != source_hold:
                 self.move(source_hold)
             if REMOTE:
-                name += f", {hosts.kernel(self.qemu.host)} to " \
+                shown += f", {hosts.kernel(self.qemu.host)} to " \
                     f"{hosts.kernel(other(self.qemu.host))}"
-            self.say(f"{name}: the guest is on {self.qemu.host}")
+            self.say(f"{shown}: the guest is on {self.qemu.host}")
             drops = rig.network_drops()
             self.traffic.begin()
             self.traffic.wait(BEFORE)
@@ -256,23 +274,25 @@ class Rows:
                 failure = e
             results = self.traffic.stop()
             self.say("all has arrived")
-            self.results[name] = results
-            self.counts(name, results)
+            self.results[shown] = results
+            self.counts(shown, results)
             if any(total(r, "lost") for r in results):
                 self.say_drops(drops)
             for n, r in enumerate(results):
-                complaints[n] += dropped_by_rig(r) + self.judge(n, r)
+                complaints[n] += dropped_by_rig(r)
+            fault = not (failure or any(complaints)) and \
+                any(forgotten(r) for r in results) and \
+                not any(self.judge(n, remembered(r))
+                        for n, r in enumerate(results))
+            for n, r in enumerate(results):
+                complaints[n] += self.judge(n, r)
             if failure:
                 raise failure
         except Failure as e:
             for c in complaints:
                 c.append(str(e))
             self.give_up()
-        for n in range(len(NETS)):
-            self.verdict(name, n, complaints[n])
-        self.say(f"{name}: took {time.monotonic() - before:.1f} s")
-        with open(f"{OUT}/migration.json", "w") as f:
-            json.dump(self.results, f, indent=1)
+        return shown, complaints, fault and any(complaints)
 
 
 def discard_all(host):
@@ -316,6 +336,22 @@ def forgotten(r):
     """Frames that the guest has counted, and no longer knows of which flow."""
     known = sum(sent - lost + twice for sent, lost, twice, *_ in r["flows"])
     return r["guest"]["counted"] - known
+
+
+def remembered(r):
+    """
+    The same, if what is missing is what the guest has forgotten. The thread of
+    an emulated processor can be held up between its look whether a page is
+    noted as written and the write: that is not noticed then, and not moved.
+    """
+    gone = forgotten(r)
+    if not r["reported"] or total(r, "lost") != max(gone, 0):
+        return r
+    r = copy.deepcopy(r)
+    for kind in KINDS:
+        r[kind]["lost"] = 0
+    r["guest"]["counted"] -= gone
+    return r
 
 
 def whole(n, r, may=()):
