@@ -149,23 +149,25 @@ static u32 tapmig_network_headers(const struct sk_buff *skb)
 	return offset < 0 ? skb->len : offset;
 }
 
-/* Memory that segments of @size bytes of payload would take, about. */
+/*
+ * Memory that segments of @size bytes of payload would take, about; 0: nobody
+ * makes so many of a packet, or such large ones.
+ */
 static u64 tapmig_segments_bytes(const struct sk_buff *skb, u32 size)
 {
-	u32 headers = tapmig_network_headers(skb) + TAPMIG_TRANSPORT_HEADER;
+	u32 headers;
+	u64 bytes;
 
-	headers = max_t(u32, headers, TAPMIG_HEADERS);
+	if (size != GSO_BY_FRAGS && skb->len / size >= TAPMIG_MAX_SEGMENTS)
+		return 0;
+	headers = max_t(u32, TAPMIG_HEADERS,
+			tapmig_network_headers(skb) + TAPMIG_TRANSPORT_HEADER);
 	/* gso_segs is not set before the stack has checked the headers. */
-	return (u64)DIV_ROUND_UP(skb->len, size) *
-	       SKB_TRUESIZE((u64)size + headers);
-}
-
-/* Nobody makes so many segments of a packet, or such large ones. */
-static bool tapmig_too_many_segments(const struct sk_buff *skb, u32 size)
-{
-	return size != GSO_BY_FRAGS &&
-	       (skb->len / size >= TAPMIG_MAX_SEGMENTS ||
-		tapmig_segments_bytes(skb, size) > TAPMIG_MAX_SEGMENTS_BYTES);
+	bytes = (u64)DIV_ROUND_UP(skb->len, size) *
+		SKB_TRUESIZE((u64)size + headers);
+	if (size != GSO_BY_FRAGS && bytes > TAPMIG_MAX_SEGMENTS_BYTES)
+		return 0;
+	return bytes;
 }
 
 /**
@@ -177,11 +179,8 @@ static bool tapmig_too_many_segments(const struct sk_buff *skb, u32 size)
 u32 tapmig_segments_truesize(const struct sk_buff *skb)
 {
 	u32 size = skb_shinfo(skb)->gso_size;
-	u64 bytes;
+	u64 bytes = size ? tapmig_segments_bytes(skb, size) : 0;
 
-	if (!size || tapmig_too_many_segments(skb, size))
-		return skb->truesize;
-	bytes = tapmig_segments_bytes(skb, size);
 	return clamp_t(u64, bytes, skb->truesize, U32_MAX);
 }
 
@@ -740,7 +739,7 @@ static int tapmig_offload_gso(const struct sk_buff *skb,
 			       "virtio-net header: GSO size of fragments is no multiple of 8");
 		return -EINVAL;
 	}
-	if (tapmig_too_many_segments(skb, o->size)) {
+	if (!tapmig_segments_bytes(skb, o->size)) {
 		NL_SET_ERR_MSG(extack,
 			       "virtio-net header: GSO size gives too many segments");
 		return -EINVAL;
@@ -1038,7 +1037,7 @@ static int tapmig_gso_prepare(struct sk_buff *skb)
 {
 	int nhoff = skb_network_offset(skb);
 
-	if (tapmig_too_many_segments(skb, skb_shinfo(skb)->gso_size))
+	if (!tapmig_segments_bytes(skb, skb_shinfo(skb)->gso_size))
 		return -E2BIG;
 	/* As a link header it would be nonsense to them. */
 	if (nhoff < 0 || (nhoff && nhoff < ETH_HLEN) ||
