@@ -234,6 +234,27 @@ static void tapmig_hold_reap(struct tapmig_hold *h, struct tapmig_pkt *p)
 	tapmig_list_add_tail(&h->reap, p);
 }
 
+/* How many packets it keeps while it trims. */
+static u64 tapmig_hold_keeps(const struct tapmig_hold *h)
+{
+	lockdep_assert_held(&h->pkt_lock);
+
+	return min_t(u64, h->ring_entries, h->max_packets);
+}
+
+/**
+ * tapmig_hold_stop_trimming - all that it has or that comes is kept
+ * @h: the hold
+ */
+void tapmig_hold_stop_trimming(struct tapmig_hold *h)
+{
+	lockdep_assert_held(&h->lock);
+
+	spin_lock_irq(&h->pkt_lock);
+	h->trimming = false;
+	spin_unlock_irq(&h->pkt_lock);
+}
+
 /* @p has its number and is charged. */
 static void tapmig_hold_add_fresh(struct tapmig_hold *h, struct tapmig_pkt *p)
 {
@@ -265,7 +286,7 @@ void tapmig_hold_capture(struct tapmig_hold *h, struct tapmig_pkt *p)
 		 * again, until it is settled.
 		 */
 		while (h->fresh.head &&
-		       (h->fresh.count >= h->keep_packets ||
+		       (h->fresh.count >= tapmig_hold_keeps(h) ||
 			h->fresh.bytes + p->truesize > h->max_bytes)) {
 			old = tapmig_list_pop(&h->fresh);
 			__tapmig_hold_uncharge(h, 1, old->truesize);
@@ -397,7 +418,7 @@ void tapmig_hold_settle(struct tapmig_hold *h)
 	tapmig_list_init(&h->fresh);
 	tapmig_list_init(&h->reap);
 	if (h->trimming)
-		keep = h->keep_packets;
+		keep = tapmig_hold_keeps(h);
 	h->gap_base = max(h->gap_base, h->trimmed_seq);
 	spin_unlock_irq(&h->pkt_lock);
 
@@ -511,8 +532,7 @@ static void tapmig_hold_free_packets(struct tapmig_hold *h)
 	lockdep_assert_held(&h->lock);
 
 	tapmig_hold_settle(h);
-	h->counts.lost += !!h->partial;
-	tapmig_nl_partial_free(h);
+	tapmig_import_lose_partial(h);
 	h->seek_hint = NULL;
 	tapmig_hold_uncharge(h, h->captured.count + h->imports.count +
 				h->late.count,
@@ -562,11 +582,8 @@ void tapmig_hold_die(struct tapmig_hold *h)
 	tapmig_hold_leave(h);
 	tapmig_hold_settle(h);
 	/* Nothing newer comes, for which these would have to make room. */
-	spin_lock_irq(&h->pkt_lock);
-	h->trimming = false;
-	spin_unlock_irq(&h->pkt_lock);
-	h->counts.lost += !!h->partial;
-	tapmig_nl_partial_free(h);
+	tapmig_hold_stop_trimming(h);
+	tapmig_import_lose_partial(h);
 	h->importing = false;
 	tapmig_hold_set_state(h, TAPMIG_STATE_DEAD);
 	/* Without an owner it would stay for ever. */
@@ -772,9 +789,7 @@ static void tapmig_hold_empty(struct tapmig_hold *h)
 		tapmig_queue_unfreeze(q);
 	tapmig_hold_free_packets(h);
 	tapmig_import_reset(h);
-	spin_lock_irq(&h->pkt_lock);
-	h->trimming = false;
-	spin_unlock_irq(&h->pkt_lock);
+	tapmig_hold_stop_trimming(h);
 	h->prepared = false;
 	h->flags &= ~TAPMIG_HOLD_FLAGS_DETACHED;
 	if (h->state != TAPMIG_STATE_DEAD)
@@ -1172,6 +1187,7 @@ int tapmig_hold_freeze(struct tapmig_hold *h, bool detached,
 		       struct netlink_ext_ack *extack)
 {
 	struct tapmig_queue *q;
+	u64 entries;
 	int err;
 
 	mutex_lock(&h->lock);
@@ -1192,7 +1208,7 @@ int tapmig_hold_freeze(struct tapmig_hold *h, bool detached,
 		}
 	}
 
-	h->ring_entries = tapmig_hold_entries(h);
+	entries = tapmig_hold_entries(h);
 	tapmig_captured_to_queues(h);
 	tapmig_import_reset(h);
 	h->flags &= ~TAPMIG_HOLD_FLAGS_DUE;
@@ -1205,7 +1221,7 @@ int tapmig_hold_freeze(struct tapmig_hold *h, bool detached,
 	h->gap_base = h->next_seq - 1;
 	h->overflowed = false;
 	h->trimming = h->role == TAPMIG_ROLE_STANDBY;
-	h->keep_packets = min_t(u64, h->ring_entries, h->max_packets);
+	h->ring_entries = entries;
 	spin_unlock_irq(&h->pkt_lock);
 	list_for_each_entry(q, &h->queues, node)
 		tapmig_queue_freeze(q);
@@ -1376,7 +1392,6 @@ int tapmig_hold_set(struct tapmig_hold *h, const struct tapmig_set *set,
 	spin_lock_irq(&h->pkt_lock);
 	h->max_packets = packets;
 	h->max_bytes = bytes;
-	h->keep_packets = min_t(u64, h->ring_entries, packets);
 	spin_unlock_irq(&h->pkt_lock);
 	if (trims)
 		tapmig_hold_settle(h);
@@ -1496,9 +1511,7 @@ void tapmig_standby_begin(struct tapmig_hold *h, s64 before)
 	lockdep_assert_held(&h->lock);
 
 	tapmig_hold_settle(h);
-	spin_lock_irq(&h->pkt_lock);
-	h->trimming = false;
-	spin_unlock_irq(&h->pkt_lock);
+	tapmig_hold_stop_trimming(h);
 	tapmig_hold_settle(h);
 	tapmig_captured_trim(h, U64_MAX, U64_MAX, before);
 	if (!h->deadline)

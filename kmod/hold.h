@@ -288,7 +288,6 @@ struct tapmig_flow {
  * @dev_tracker: for @dev
  * @prepared: the rings are enlarged on purpose
  * @prepared_entries: to what
- * @ring_entries: what the rings had at the freeze when nobody had enlarged them
  * @queues: struct tapmig_queue by index
  * @nr_queues: number of them
  * @captured: packets captured, sorted by (seq, sub), scrubbed
@@ -326,7 +325,8 @@ struct tapmig_flow {
  * @fresh: captured packets in the order of arrival, as the hook left them
  * @reap: packets to be freed, mostly from process context
  * @trimming: a STANDBY hold that only keeps the newest
- * @keep_packets: how many
+ * @ring_entries: what the rings had at the freeze when nobody had enlarged
+ *	them; it keeps as many
  * @trimmed_seq: number of the last one that the hook did not keep
  * @news: packets came that were not yet told of
  * @untold: the first overflow since the last freeze was not yet told of
@@ -368,7 +368,6 @@ struct tapmig_hold {
 	netdevice_tracker dev_tracker;
 	bool prepared;
 	u32 prepared_entries;
-	u64 ring_entries;
 	struct list_head queues;
 	unsigned int nr_queues;
 	struct tapmig_list captured;
@@ -406,7 +405,7 @@ struct tapmig_hold {
 	struct tapmig_list fresh;
 	struct tapmig_list reap;
 	bool trimming;
-	u32 keep_packets;
+	u64 ring_entries;
 	u64 trimmed_seq;
 	bool news;
 	bool untold;
@@ -451,6 +450,7 @@ int tapmig_hold_set(struct tapmig_hold *h, const struct tapmig_set *set,
 int tapmig_hold_refuse(struct tapmig_hold *h, struct netlink_ext_ack *extack);
 void tapmig_hold_info(struct tapmig_hold *h, struct tapmig_info *info);
 void tapmig_hold_settle(struct tapmig_hold *h);
+void tapmig_hold_stop_trimming(struct tapmig_hold *h);
 void tapmig_hold_die(struct tapmig_hold *h);
 void tapmig_hold_leave(struct tapmig_hold *h);
 void tapmig_hold_end(struct tapmig_hold *h);
@@ -527,6 +527,7 @@ int tapmig_import_packets(struct tapmig_hold *h, struct tapmig_list *pkts,
 int tapmig_import_sync(struct tapmig_hold *h, struct netlink_ext_ack *extack);
 int tapmig_import_end(struct tapmig_hold *h, struct netlink_ext_ack *extack);
 void tapmig_import_close(struct tapmig_hold *h);
+void tapmig_import_lose_partial(struct tapmig_hold *h);
 void tapmig_import_reset(struct tapmig_hold *h);
 bool tapmig_import_own_address(struct tapmig_hold *h, struct tapmig_pkt *p);
 void tapmig_late_work(struct work_struct *work);

@@ -64,6 +64,18 @@ static void tapmig_live_end(struct tapmig_hold *h)
 }
 
 /**
+ * tapmig_import_lose_partial - what came of a packet in part stays that
+ * @h: the hold
+ */
+void tapmig_import_lose_partial(struct tapmig_hold *h)
+{
+	lockdep_assert_held(&h->lock);
+
+	h->counts.lost += !!h->partial;
+	tapmig_nl_partial_free(h);
+}
+
+/**
  * tapmig_import_close - end the import session, if there is one
  * @h: the hold
  */
@@ -71,8 +83,7 @@ void tapmig_import_close(struct tapmig_hold *h)
 {
 	lockdep_assert_held(&h->lock);
 
-	h->counts.lost += !!h->partial;
-	tapmig_nl_partial_free(h);
+	tapmig_import_lose_partial(h);
 	h->importing = false;
 	h->in_step = true;
 	tapmig_live_end(h);

@@ -256,9 +256,7 @@ int tapmig_handover(struct tapmig_hold *h)
 	ASSERT_RTNL();
 	lockdep_assert_held(&h->lock);
 
-	spin_lock_irq(&h->pkt_lock);
-	h->trimming = false;
-	spin_unlock_irq(&h->pkt_lock);
+	tapmig_hold_stop_trimming(h);
 	err = tapmig_queues_map(h);
 	if (err)
 		return err;
