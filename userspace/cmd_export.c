@@ -104,9 +104,7 @@ static int has_packets(const struct export *x)
 	if (x->follow || (x->hold.state != TAPMIG_STATE_ARMED &&
 			  x->hold.state != TAPMIG_STATE_LIVE))
 		return 0;
-	err("export of hold %u: the hold is %s, not frozen", x->hold.id,
-	    state_names[x->hold.state]);
-	return -EBUSY;
+	return hold_not_frozen(&x->hold, "export of");
 }
 
 static int open_file(struct export *x)

@@ -202,9 +202,7 @@ static int check_state(const struct import *im)
 	if (im->hold.state != TAPMIG_STATE_ARMED &&
 	    im->hold.state != TAPMIG_STATE_DEAD)
 		return 0;
-	err("import into hold %u: the hold is %s, not frozen", im->hold.id,
-	    state_names[im->hold.state]);
-	return -EBUSY;
+	return hold_not_frozen(&im->hold, "import into");
 }
 
 static int run(struct import *im, struct nl *nl, bool end)

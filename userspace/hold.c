@@ -451,6 +451,13 @@ int selector_resolve(struct nl *nl, const struct selector *sel,
 	return c.count;
 }
 
+int hold_not_frozen(const struct hold *h, const char *what)
+{
+	err("%s hold %u: the hold is %s, not frozen", what, h->id,
+	    state_names[h->state]);
+	return -EBUSY;
+}
+
 int selector_resolve_one(struct nl *nl, const struct selector *sel,
 			 struct hold *hold)
 {

@@ -153,11 +153,10 @@ static void cancel(struct channel *ch)
  * Each hold begins with the same numbers: the kernel would take packets of the
  * next one for those that it has.
  */
-static bool has_others(struct relay_hold *rh, const struct offer *o)
+static bool has_others(const struct relay_hold *rh, const struct offer *o)
 {
 	return o && rh->from_frozen_ns &&
 	       rh->from_frozen_ns != o->frozen_ns &&
-	       !relay_hold_refresh(rh) &&
 	       rh->h.frozen_ns == rh->before.frozen_ns;
 }
 

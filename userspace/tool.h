@@ -290,6 +290,8 @@ int selector_resolve(struct nl *nl, const struct selector *sel,
 /* The one hold that it means. */
 int selector_resolve_one(struct nl *nl, const struct selector *sel,
 			 struct hold *hold);
+/* Say that its state is why @what of it is refused: -EBUSY. */
+int hold_not_frozen(const struct hold *h, const char *what);
 /* Of two results, as of two holds: gone meanwhile is less bad than refused. */
 int hold_worse(int ret, int one);
 /* A request with nothing but an id, for each of the holds. */
