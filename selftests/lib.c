@@ -1178,7 +1178,6 @@ static void *commit_all(void *arg)
 
 	if (hold_commit(r->busy_hold, info_of(r->busy_hold).highest_seq))
 		die("cannot commit");
-	__atomic_store_n(&r->committed, true, __ATOMIC_SEQ_CST);
 	return NULL;
 }
 
@@ -1200,19 +1199,25 @@ bool slow_resize_open(struct slow_resize *r, const struct nic *n, int hold)
 		return false;
 	r->busy_tx = tx_open(r->busy.tx_ifindex, TX_BYPASS);
 	r->busy_hold = hold_new(&r->busy, NULL);
+	r->told_fd = kprobe_open("tun_device_event",
+				 &(struct perf_event_attr){ .inherit = 1 }, 0,
+				 -1);
+	errno = -r->told_fd;
+	if (r->told_fd < 0)
+		die("cannot see when tun is told");
 	return !hold_freeze(r->busy_hold);
 }
 
 bool slow_resize_begin(struct slow_resize *r, int len)
 {
-	long frames = env_count("TAPMIG_SLOW_FRAMES", 10000);
+	long frames = env_count("TAPMIG_SLOW_FRAMES", 40000);
 
 	/* They are freed in the meantime. */
 	if (!tx_held(&r->busy, r->busy_tx, r->busy_hold, 0, frames, 500))
 		return false;
 	r->len = len;
 	r->done = false;
-	r->committed = false;
+	r->told = kprobe_hits(r->told_fd);
 	r->captured = info_of(r->hold).captured;
 	return !pthread_create(&r->committer, NULL, commit_all, r) &&
 	       !pthread_create(&r->resizer, NULL, resize, r);
@@ -1226,7 +1231,7 @@ bool slow_resize_pending(const struct slow_resize *r)
 
 bool slow_resize_waits(const struct slow_resize *r)
 {
-	return !__atomic_load_n(&r->committed, __ATOMIC_SEQ_CST);
+	return kprobe_hits(r->told_fd) == r->told;
 }
 
 void slow_resize_end(struct slow_resize *r)
@@ -1237,6 +1242,7 @@ void slow_resize_end(struct slow_resize *r)
 
 void slow_resize_close(struct slow_resize *r)
 {
+	close(r->told_fd);
 	close(r->busy_hold);
 	close(r->busy_tx);
 	nic_close(&r->busy);
@@ -2005,6 +2011,33 @@ bool module_range(unsigned long *from, unsigned long *to)
 		fclose(f);
 	*to = *from + size;
 	return found && *from;
+}
+
+int kprobe_open(const char *symbol, struct perf_event_attr *attr, pid_t pid,
+		int cpu)
+{
+	FILE *f = fopen("/sys/bus/event_source/devices/kprobe/type", "r");
+	int fd;
+
+	if (!f)
+		return -ENOENT;
+	if (fscanf(f, "%u", &attr->type) != 1)
+		die("a kprobe has no type");
+	fclose(f);
+	attr->size = sizeof(*attr);
+	attr->config1 = (uintptr_t)symbol;
+	fd = syscall(__NR_perf_event_open, attr, pid, cpu, -1,
+		     PERF_FLAG_FD_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+__u64 kprobe_hits(int fd)
+{
+	__u64 hits;
+
+	if (read(fd, &hits, sizeof(hits)) != sizeof(hits))
+		die("cannot read how often a kprobe was hit");
+	return hits;
 }
 
 long env_count(const char *name, long def)

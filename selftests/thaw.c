@@ -8,7 +8,6 @@
 #include <fcntl.h>
 #include <linux/bpf.h>
 #include <linux/if_tun.h>
-#include <linux/perf_event.h>
 #include <linux/ptrace.h>
 #include <pthread.h>
 #include <sched.h>
@@ -205,28 +204,15 @@ TEST_F_TIMEOUT(load, thaws_lose_nothing_while_two_processors_send, 1200)
 static int delay_hook(void)
 {
 	unsigned long from, to;
-	struct perf_event_attr attr = {
-		.size = sizeof(attr),
-		.config1 = (uintptr_t)"_raw_spin_trylock",
-		/* Until it has the program. */
-		.disabled = 1,
-	};
-	int type, prog, fd;
-	FILE *f;
+	/* Until it has the program. */
+	struct perf_event_attr attr = { .disabled = 1 };
+	int prog, fd;
 
-	f = fopen("/sys/bus/event_source/devices/kprobe/type", "r");
-	if (!f)
+	if (!module_range(&from, &to))
 		return -ENOENT;
-	if (fscanf(f, "%d", &type) != 1)
-		type = -1;
-	fclose(f);
-	if (type < 0 || !module_range(&from, &to))
-		return -ENOENT;
-	attr.type = type;
-	fd = syscall(__NR_perf_event_open, &attr, -1, 0, -1,
-		     PERF_FLAG_FD_CLOEXEC);
+	fd = kprobe_open("_raw_spin_trylock", &attr, -1, 0);
 	if (fd < 0)
-		return -errno;
+		return fd;
 
 	struct bpf_insn insns[] = {
 		/* The return address, at the top of the stack. */
@@ -288,7 +274,7 @@ TEST_F_TIMEOUT(load, a_hook_that_is_late_leaves_a_thawed_ring_alone, 300)
 	if (fd < 0)
 		SKIP(return, "this kernel has no probes for programs");
 	thaws_under_load(_metadata, self, 30);
-	ASSERT_EQ(sizeof(delayed), read(fd, &delayed, sizeof(delayed)));
+	delayed = kprobe_hits(fd);
 	EXPECT_LT(0, delayed);
 	TH_LOG("late %llu times", delayed);
 	close(fd);
@@ -357,15 +343,11 @@ FIXTURE_TEARDOWN(one)
 
 TEST_F(one, freeze_close_thaws)
 {
-	int hold = hold_new(&self->n, NULL), i;
+	int hold = hold_new(&self->n, NULL);
 	struct tally t = {};
 
 	ASSERT_EQ(0, hold_freeze(hold));
-	/* A processor that stops while it empties the ring lets it fill. */
-	for (i = 0; i < 3000; i += 250) {
-		tx_flow(&self->n, self->tx, 0, i, 250);
-		ASSERT_TRUE(hold_wait_captured(hold, i + 250));
-	}
+	ASSERT_TRUE(tx_held(&self->n, self->tx, hold, 0, 3000, 250));
 	close(hold);
 	ASSERT_TRUE(nic_wait(&self->n, &t, 3000));
 	EXPECT_TRUE(tally_clean(&t));

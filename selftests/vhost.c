@@ -181,8 +181,7 @@ TEST_F(vhost, a_batch_given_back_after_a_change_of_txqueuelen_is_thawed_first)
 
 /*
  * When the ring is resized before we have looked at it, the batch cannot be
- * told any more: a known limit. Who resizes it can be faster than who says that
- * he has let him go on, so that no single round is a verdict.
+ * told any more: a known limit.
  */
 static void given_back_in_a_change(struct __test_metadata *_metadata,
 				   FIXTURE_DATA(vhost) *self, bool freeze)
@@ -221,8 +220,8 @@ static void given_back_in_a_change(struct __test_metadata *_metadata,
 		bad += in_time && !tally_clean(&t);
 	}
 	TH_LOG("%d of %d out of order, in %d rounds", bad, judged, k);
-	EXPECT_LT(bad, judged);
-	EXPECT_GE(1, bad);
+	EXPECT_LT(0, judged);
+	EXPECT_EQ(0, bad);
 	slow_resize_close(&r);
 }
 
