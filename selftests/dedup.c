@@ -474,16 +474,13 @@ TEST_F(standby, late_frames_are_all_delivered_with_dedup_off)
 
 TEST_F(standby, only_the_newest_are_kept_until_import_begin)
 {
-	int len = variant->kind == MACVTAP ? 500 : 1000, i;
+	int len = variant->kind == MACVTAP ? 500 : 1000;
 	struct tapmig_info info;
 	struct tally t = {};
 	__u64 first;
 
-	for (i = 0; i < 3000; i += 250) {
-		tx_flow(&self->n, self->tx, 0, i, 250);
-		ASSERT_TRUE(busywait(info_of(self->hold).highest_seq ==
-				     TAPMIG_SEQ_FIRST + i + 249));
-	}
+	ASSERT_TRUE(tx_held(&self->n, self->tx, self->hold, 0, 3000, 250));
+	ASSERT_EQ(TAPMIG_SEQ_FIRST + 2999, info_of(self->hold).highest_seq);
 	ASSERT_EQ(0, nl_begin(&self->nl, self->id, LONG_AGO));
 	info = info_of(self->hold);
 	EXPECT_GE(len, info.held_packets);
@@ -491,11 +488,8 @@ TEST_F(standby, only_the_newest_are_kept_until_import_begin)
 	EXPECT_EQ(3000, info.held_packets + info.trimmed);
 	EXPECT_EQ(0, info.dropped);
 	/* From now on all are kept. */
-	for (i = 3000; i < 6000; i += 250) {
-		tx_flow(&self->n, self->tx, 0, i, 250);
-		ASSERT_TRUE(busywait(info_of(self->hold).highest_seq ==
-				     TAPMIG_SEQ_FIRST + i + 249));
-	}
+	ASSERT_TRUE(tx_held(&self->n, self->tx, self->hold, 3000, 3000, 250));
+	ASSERT_EQ(TAPMIG_SEQ_FIRST + 5999, info_of(self->hold).highest_seq);
 	EXPECT_EQ(info.held_packets + 3000,
 		  info_of(self->hold).held_packets);
 	EXPECT_EQ(info.trimmed, info_of(self->hold).trimmed);
