@@ -226,8 +226,6 @@ race()
 	local ko
 
 	ko=$(module kcsan racy <<-'END'
-		#include <linux/delay.h>
-		#include <linux/err.h>
 		#include <linux/kthread.h>
 		#include <linux/module.h>
 		#include <linux/sched.h>
@@ -236,7 +234,7 @@ race()
 
 		static int racy_thread(void *unused)
 		{
-			while (!kthread_should_stop()) {
+			for (;;) {
 				shared++;
 				cond_resched();
 			}
@@ -245,15 +243,10 @@ race()
 
 		static int __init racy_init(void)
 		{
-			struct task_struct *t[2];
 			int i;
 
 			for (i = 0; i < 2; i++)
-				t[i] = kthread_run(racy_thread, NULL, "racy");
-			msleep(20000);
-			for (i = 0; i < 2; i++)
-				if (!IS_ERR(t[i]))
-					kthread_stop(t[i]);
+				kthread_run(racy_thread, NULL, "racy");
 			return 0;
 		}
 	END
@@ -262,7 +255,8 @@ race()
 		--kernel "$("$VM_DIR/debug-kernel.sh" image kcsan)" \
 		--append "panic_on_warn=0 acpi=noirq" --timeout 1200 \
 		--races-of racy --module "$ko" -- \
-		bash -c 'echo on >/sys/kernel/debug/kcsan && modprobe racy'
+		bash -c 'echo on >/sys/kernel/debug/kcsan && modprobe racy &&
+			 grep -q "KCSAN: data-race" < <(dmesg --follow)'
 }
 
 if [ "${1:-}" = debug ]; then
