@@ -383,9 +383,14 @@ freeze_killed_half_way_freezes_nothing() {
 
 test_case freeze_that_cannot_tell_a_number_freezes_nothing
 freeze_that_cannot_tell_a_number_freezes_nothing() {
-	local option
+	local option rw w
 
 	tap a tt0
+	# A pipe that nobody reads.
+	mkfifo "$tmp/pipe"
+	exec {rw}<>"$tmp/pipe"
+	exec {w}>"$tmp/pipe" {rw}>&-
+	rm "$tmp/pipe"
 	for option in -j -s; do
 		rc=0
 		"$TAPMIG" "$option" freeze dev tt0 >/dev/full \
@@ -395,11 +400,13 @@ freeze_that_cannot_tell_a_number_freezes_nothing() {
 		[[ $(wc -l <"$errors") -eq 1 ]] || fail "not one line"
 		[[ $("$TAPMIG" -j show) == '[]' ]] || fail "it is frozen" ||
 			return 1
-		"$TAPMIG" "$option" freeze dev tt0 2>"$errors" |
-			true || true
+		"$TAPMIG" "$option" freeze dev tt0 1>&"$w" \
+			2>"$errors" || true
+		expect_error "Broken pipe" || return 1
 		[[ $("$TAPMIG" -j show) == '[]' ]] || fail "it is frozen" ||
 			return 1
 	done
+	exec {w}>&-
 	ask a send 3
 	ask a read 3
 	[[ $answer == "got 1 2 3" ]] || fail "$answer"
