@@ -98,6 +98,12 @@ hold() {
 	"$TAPMIG" -j show "${@:1:$#-1}" | json "d[0]['$member']"
 }
 
+# is_held IFNAME COUNT, to wait for: what was sent last can be in the ring still,
+# until a work item takes it out.
+is_held() {
+	[[ $(hold dev "$1" held_packets) == "$2" ]]
+}
+
 # Wait for a condition: a command that returns 0. Ends after 60 s at the latest.
 wait_for() {
 	local end=$((SECONDS + 60))
@@ -265,9 +271,9 @@ freeze_finds_the_process() {
 	[[ $(hold dev tt0 max_bytes) == 8388608 ]] || fail "max_bytes"
 	[[ $(hold dev tt0 max_frozen_ms) == 600000 ]] || fail "max_frozen_ms"
 	ask a send 5
+	wait_for is_held tt0 5 || return 1
 	ask a pending
 	[[ $answer == "pending 0" ]] || fail "readers see packets"
-	[[ $(hold dev tt0 held_packets) == 5 ]] || fail "not all held"
 	tool thaw dev tt0 wait
 	expect_rc 0
 	ask a read 5
@@ -296,7 +302,7 @@ freeze_takes_an_open_file_once() {
 	expect_rc 0 || return 1
 	[[ $(json "d['queues']" <"$out") == 3 ]] || fail "not 3 queues"
 	ask a send 30
-	[[ $(hold dev tt0 held_packets) == 30 ]] || fail "not all held"
+	wait_for is_held tt0 30 || return 1
 	tool discard dev tt0
 	expect_rc 0
 }
@@ -434,7 +440,7 @@ freeze_macvtap() {
 	[[ $(json "d['pid'], d['queues']" <"$out") == "($a_pid, 1)" ]] ||
 		fail "not those of a"
 	ask a send 5
-	[[ $(hold dev mt0 held_packets) == 5 ]] || fail "not all held"
+	wait_for is_held mt0 5 || return 1
 	tool thaw dev mt0 wait
 	expect_rc 0
 	ask a read 5
@@ -964,7 +970,7 @@ export_follows_a_hold_that_is_gone_meanwhile() {
 	tap a tt0
 	freeze dev tt0 max-bytes 32M
 	ask a send 2000 1500
-	[[ $(hold dev tt0 held_packets) == 2000 ]] || fail "not all held"
+	wait_for is_held tt0 2000 || return 1
 	mkfifo "$tmp/fifo"
 	exec {reader}<>"$tmp/fifo"
 	"$TAPMIG" export dev tt0 follow >"$tmp/fifo" 2>"$errors" &
