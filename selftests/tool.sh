@@ -887,8 +887,7 @@ export_follows_until_the_end() {
 		ask a send 10
 		wait_for has $((10 + 10 * i)) || return 1
 	done
-	committed() { [[ $(hold dev tt0 held_packets) == 0 ]]; }
-	wait_for committed || return 1
+	wait_for is_held tt0 0 || return 1
 	tool discard dev tt0
 	expect_rc 0
 	rc=0
@@ -948,6 +947,8 @@ export_follows_through_a_thaw() {
 	ask a send 3
 	follow commit
 	wait_for has 3 || return 1
+	# The file has them before they are committed.
+	wait_for is_held tt0 0 || return 1
 	kill -STOP "$pid"
 	ask a send 2
 	tool thaw dev tt0
