@@ -164,6 +164,16 @@ link_up() {
 	ip link set "$1" up
 }
 
+is_up() {
+	[[ $(ip -j link show "$1" | json "d[0]['operstate']") == UP ]]
+}
+
+# Until a sender can use its queues: a carrier is noticed some time later, and
+# told before they are there. Setting it up again waits for that.
+link_wait_up() {
+	wait_for is_up "$1" && ip link set "$1" up
+}
+
 # tap NAME IFNAME [option]...
 tap() {
 	vmm "$1" tap "${@:2}" && link_up "$2"
@@ -429,6 +439,7 @@ freeze_macvtap() {
 		return "$KSFT_SKIP"
 	fi
 	link_up tt8 && link_up tt9 && link_up mt0
+	link_wait_up tt8 || return 1
 	index=$(ip -j link show mt0 | json "d[0]['ifindex']")
 	dev=$(cat "$tmp/sys/class/net/mt0/macvtap/tap$index/dev")
 	umount "$tmp/sys"
