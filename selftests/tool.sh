@@ -104,9 +104,9 @@ is_held() {
 	[[ $(hold dev "$1" held_packets) == "$2" ]]
 }
 
-# Wait for a condition: a command that returns 0. Ends after 60 s at the latest.
+# Wait for a condition: a command that returns 0. As generous as lib.h is.
 wait_for() {
-	local end=$((SECONDS + 60))
+	local end=$((SECONDS + 200))
 
 	until "$@"; do
 		((SECONDS < end)) || {
@@ -1317,7 +1317,11 @@ monitor_tells_state_then_changes() {
 # events_are_lost LABEL: what happens to its holds fills the socket of a listener
 # who does not read. It is called until the kernel says so.
 events_are_lost() {
-	tool set label "$1" peer on && tool set label "$1" peer off
+	local i
+
+	for i in 1 2 3 4 5; do
+		tool set label "$1" peer on && tool set label "$1" peer off
+	done
 	awk '$2 == 16 && $9 > 0 { full = 1 } END { exit !full }' \
 		/proc/net/netlink
 }
@@ -1339,7 +1343,7 @@ monitor_survives_lost_events() {
 	# into it, so a monitor that goes through that stops in the middle, and
 	# the kernel drops what happens meanwhile.
 	told() {
-		while read -rt 60 -u "$monitor" line; do
+		while read -rt 200 -u "$monitor" line; do
 			[[ ! $line =~ $1 ]] || return 0
 		done
 		fail "not told: $1"

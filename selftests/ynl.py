@@ -23,6 +23,8 @@ IFF_TAP, IFF_NO_PI = 2, 0x1000
 ETHERTYPE = 0x88b5
 SEQ_FIRST = 65537
 FRAMES = 300
+# Generous: only a hang is meant to meet it.
+TIMEOUT = 200
 
 
 def ioctl_number(direction, nr, size):
@@ -57,7 +59,7 @@ class Nic:
         """Numbers of so many frames, which have to come."""
         numbers = []
         while len(numbers) < count:
-            if not select.select([self.fd], [], [], 60)[0]:
+            if not select.select([self.fd], [], [], TIMEOUT)[0]:
                 raise AssertionError(f"{len(numbers)} of {count} frames came")
             numbers.append(struct.unpack(">Q", os.read(self.fd, 2000)[14:22])[0])
         return numbers
@@ -79,7 +81,7 @@ class Hold:
 
 def wait_state(ynl, hold, state):
     """Wait until a notification, or the hold itself, says so."""
-    for ntf in ynl.poll_ntf(duration=60):
+    for ntf in ynl.poll_ntf(duration=TIMEOUT):
         assert ntf["name"] == "hold-ntf", ntf
         if ntf["msg"]["id"] == hold.id and ntf["msg"]["state"] == state:
             return
