@@ -21,10 +21,13 @@ CLONE_NEWNET = 0x40000000
 TUNSETIFF = 0x400454ca
 IFF_TAP, IFF_NO_PI = 2, 0x1000
 ETHERTYPE = 0x88b5
+SO_RCVBUFFORCE = 33
 SEQ_FIRST = 65537
 FRAMES = 300
 # Generous: only a hang is meant to meet it.
 TIMEOUT = 200
+# Late, so that no test meets a deadline.
+MAX_FROZEN_MS = 600000
 
 
 def ioctl_number(direction, nr, size):
@@ -70,7 +73,8 @@ class Hold:
 
     def __init__(self, nic, role=0):
         create = bytearray(struct.pack("10IQ6s6sI64s", 128, 1, 0, role, 2, 0,
-                                       0, 0, 0, 0, 0, b"", b"", 0, b"ynl"))
+                                       0, MAX_FROZEN_MS, 0, 0, 0, b"", b"", 0,
+                                       b"ynl"))
         dev = os.open("/dev/tapmig", os.O_RDWR)
         self.fd = fcntl.ioctl(dev, ioctl_number(3, 0x40, len(create)), create)
         os.close(dev)
@@ -99,6 +103,8 @@ class Tests:
     def __init__(self, ynl_class, spec):
         self.ynl = ynl_class(spec)
         self.ntf = ynl_class(spec)
+        # Nobody reads it while packets come.
+        self.ntf.sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 8 << 20)
         self.ntf.ntf_subscribe("events")
         self.src = Nic("ynl0")
         self.dst = Nic("ynl1")
@@ -157,9 +163,10 @@ class Tests:
                                       "seq": SEQ_FIRST + 99})
         left = export(self.ynl, self.a)
         assert left == self.packets[100:], len(left)
-        self.ynl.do("hold-set", {"id": self.a.id, "max-frozen-ms": 12345})
+        self.ynl.do("hold-set", {"id": self.a.id,
+                                 "max-frozen-ms": MAX_FROZEN_MS - 1})
         hold = self.ynl.do("hold-get", {"id": self.a.id})
-        assert hold["max-frozen-ms"] == 12345, hold
+        assert hold["max-frozen-ms"] == MAX_FROZEN_MS - 1, hold
         assert hold["committed-seq"] == SEQ_FIRST + 99, hold
 
     def a_refusal_names_its_reason(self):
