@@ -1316,7 +1316,7 @@ static long any_of(long step)
 	return seed % step;
 }
 
-TEST_F_TIMEOUT(states, every_operation_in_every_state, 800)
+TEST_F_TIMEOUT(states, every_operation_in_every_state, 3600)
 {
 	/* Only one of so many operations, in each combination others. */
 	long step = env_count("TAPMIG_STATES_STEP", 3) * variant->fewer;
