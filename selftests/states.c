@@ -902,10 +902,13 @@ static int send_one(struct rig *r)
 	int ret;
 
 	frame_udp(&r->n, buf, sizeof(buf), 0, seq);
-	ret = tx_send(r->tx, buf, sizeof(buf));
+	/*
+	 * It refuses packets for a moment when its txqueuelen changes, or when
+	 * it goes down; its ring has room for all of a test.
+	 */
+	busywait((ret = tx_send(r->tx, buf, sizeof(buf))) != -ENOBUFS);
 	/* The device is down before it is away. */
-	return ret == -ENETDOWN || ret == -ENODEV || ret == -ENOBUFS ?
-	       -ENXIO : ret;
+	return ret == -ENETDOWN || ret == -ENODEV ? -ENXIO : ret;
 }
 
 static int import_one(struct rig *r, struct nl *nl)
