@@ -923,13 +923,21 @@ TEST_F(fault, a_close_after_a_refused_change_of_txqueuelen_loses_nothing)
 TEST_F(fault, a_freeze_after_a_refused_change_of_txqueuelen_counts_each_once)
 {
 	struct alone a;
+	int k;
 
-	refuse_change(_metadata, self, &a);
-	EXPECT_EQ(0, hold_freeze(self->hold));
-	alone_end(&a);
-	EXPECT_TRUE(hold_wait_captured(self->hold, 2 * FRAMES));
-	EXPECT_EQ(2 * FRAMES, info_of(self->hold).captured);
-	EXPECT_EQ(2 * FRAMES, info_of(self->hold).held_packets);
+	for (k = 0; k < 20; k++) {
+		refuse_change(_metadata, self, &a);
+		EXPECT_EQ(0, hold_freeze(self->hold));
+		alone_end(&a);
+		EXPECT_TRUE(hold_wait_captured(self->hold, 2 * FRAMES));
+		EXPECT_EQ(2 * FRAMES, info_of(self->hold).held_packets);
+		/* Else the work item was there: those in the hold came back. */
+		if (info_of(self->hold).captured != 3 * FRAMES)
+			break;
+		finish(_metadata, self);
+	}
+	EXPECT_EQ(2 * FRAMES, info_of(self->hold).captured)
+		TH_LOG("try %d", k);
 	finish(_metadata, self);
 }
 
