@@ -1203,7 +1203,10 @@ static int create_item(struct __test_metadata *_metadata,
 		       FIXTURE_DATA(poison) *self)
 {
 	struct item *i = item_new(self->life, "TAPMIG_CREATE");
-	struct tapmig_create c = CREATE(.mac = { 2, 0, 0, 0, 0, 0x77 });
+	/* No life meets it. */
+	struct tapmig_create c = CREATE(.mac = { 2, 0, 0, 0, 0, 0x77 },
+					.max_frozen_ms =
+						TAPMIG_UNPRIV_MAX_FROZEN_MS);
 	int hold;
 
 	memcpy(i->data, &c, sizeof(c));

@@ -13,6 +13,9 @@
 
 #include "harness.h"
 
+/* The fixture's holds have the default; who freezes one means no deadline. */
+#define LATE	TAPMIG_UNPRIV_MAX_FROZEN_MS
+
 FIXTURE(hold) {
 	struct nic n;
 	int ctl;
@@ -512,6 +515,7 @@ TEST_F(hold, join_gives_access_to_the_hold_of_the_queue)
 	i = info_of(fd);
 	EXPECT_EQ(info_of(self->hold).id, i.id);
 	EXPECT_EQ(1, i.queues);
+	ASSERT_EQ(0, hold_renew(self->hold, LATE));
 	ASSERT_EQ(0, hold_freeze(self->hold));
 	tx = tx_open(self->n.tx_ifindex, TX_BYPASS);
 	frame_udp(&self->n, buf, sizeof(buf), 0, 0);
@@ -568,6 +572,7 @@ TEST_F(hold, a_frozen_hold_refuses_freeze_prepare_and_queues)
 {
 	struct nic b;
 
+	ASSERT_EQ(0, hold_renew(self->hold, LATE));
 	ASSERT_EQ(0, hold_freeze(self->hold));
 	EXPECT_EQ(-EBUSY, hold_freeze(self->hold));
 	EXPECT_EQ(-EBUSY, hold_prepare(self->hold, 0));
@@ -599,6 +604,7 @@ TEST_F(hold, commit_beyond_the_newest_packet_is_refused)
 	int tx = tx_open(self->n.tx_ifindex, TX_BYPASS);
 	struct tapmig_info i;
 
+	ASSERT_EQ(0, hold_renew(self->hold, LATE));
 	ASSERT_EQ(0, hold_freeze(self->hold));
 	tx_flow(&self->n, tx, 0, 0, 3);
 	ASSERT_TRUE(hold_wait_captured(self->hold, 3));
@@ -728,7 +734,7 @@ TEST_F(hold, a_user_without_capability_holds_the_queue_it_has)
 	close(self->hold);
 	IN_CHILD;
 	become_nobody();
-	hold = try_create(ctl, CREATE());
+	hold = try_create(ctl, CREATE(.max_frozen_ms = LATE));
 	CHECK_OK(hold);
 	CHECK(0, hold_add(hold, tap, 0));
 	CHECK(0, hold_prepare(hold, 0));
@@ -778,6 +784,7 @@ TEST_F(hold, poll_tells_of_changes_until_info_is_read)
 {
 	struct pollfd p = { .fd = self->hold, .events = POLLIN };
 
+	ASSERT_EQ(0, hold_renew(self->hold, LATE));
 	info_of(self->hold);
 	EXPECT_EQ(0, poll(&p, 1, 0));
 	ASSERT_EQ(0, hold_freeze(self->hold));
@@ -803,6 +810,7 @@ TEST_F(hold, each_descriptor_polls_for_itself)
 
 	ASSERT_EQ(0, hold_add_flags(other, self->n.fd[0], 0,
 				    TAPMIG_ADD_QUEUE_JOIN));
+	ASSERT_EQ(0, hold_renew(self->hold, LATE));
 	info_of(self->hold);
 	info_of(other);
 	ASSERT_EQ(0, hold_freeze(self->hold));
@@ -826,7 +834,8 @@ TEST(a_32_bit_program_has_the_same_interface)
 	nic_open(&n, TAP, 12, 1);
 	ctl = ctl_open();
 
-	a->create = CREATE(.max_bytes = 0x123456, .label = "compat");
+	a->create = CREATE(.max_bytes = 0x123456, .max_frozen_ms = LATE,
+			   .label = "compat");
 	hold = ioctl32(ctl, TAPMIG_CREATE, a);
 	ASSERT_GE(hold, 0);
 	EXPECT_NE(0, a->create.id);
