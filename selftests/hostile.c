@@ -984,6 +984,20 @@ static void take_out_time(struct __test_metadata *_metadata, void *at)
 }
 
 /*
+ * How long something took may be the same each time. It is less than an hour,
+ * so that somebody has written it.
+ */
+static void take_out_duration(struct __test_metadata *_metadata, void *at,
+			      size_t len, __u64 per_second)
+{
+	__u64 time = 0;
+
+	memcpy(&time, at, len);
+	EXPECT_GT(3600 * per_second, time);
+	memset(at, 0, len);
+}
+
+/*
  * Look at the attributes of a message: padding is zero. What may have any
  * value by itself, always the same, is taken out, as are lengths and types,
  * which this goes by.
@@ -1020,6 +1034,29 @@ static void look_at(struct __test_metadata *_metadata, struct nlattr *from,
 static void look_at_hold(struct __test_metadata *_metadata,
 			 struct nlmsghdr *nlh)
 {
+	struct nlattr *a;
+
+	mnl_attr_for_each(a, nlh, sizeof(struct genlmsghdr)) {
+		__u64 per_second;
+
+		switch (mnl_attr_get_type(a)) {
+		case TAPMIG_A_HOLD_DEADLINE_IN_MS:
+		case TAPMIG_A_HOLD_FROZEN_FOR_MS:
+			per_second = 1000;
+			break;
+		case TAPMIG_A_HOLD_THAW_WAIT_US:
+		case TAPMIG_A_HOLD_THAW_US:
+			per_second = 1000000;
+			break;
+		case TAPMIG_A_HOLD_THAW_IRQOFF_NS:
+			per_second = NSEC_PER_SEC;
+			break;
+		default:
+			continue;
+		}
+		take_out_duration(_metadata, mnl_attr_get_payload(a),
+				  mnl_attr_get_payload_len(a), per_second);
+	}
 	look_at(_metadata, (void *)nlh + MESSAGE_HEAD,
 		(void *)nlh + nlh->nlmsg_len, TAPMIG_A_HOLD_OWNER_PID,
 		TAPMIG_A_HOLD_FROZEN_NS, -1);
@@ -1118,6 +1155,9 @@ static void take_info(struct __test_metadata *_metadata,
 		EXPECT_EQ(0x11, i->data[at]);
 	}
 	take_out_time(_metadata, &info->frozen_ns);
+	/* Not thawed yet: the other times are zero. */
+	take_out_duration(_metadata, &info->frozen_for_ms,
+			  sizeof(info->frozen_for_ms), 1000);
 }
 
 /* Behind its header all of it is what was sent. */
