@@ -202,12 +202,13 @@ mapfile -t disks < <(
 tsc_khz=$("$VM_DIR/tsc-khz.py" 2>/dev/null || :)
 
 # The other processors start when the kernel has done patching itself. Whatever
-# may take its time on a busy machine has a minute: lock-ups, stalls of RCU.
+# may take its time on a busy machine has a minute: lock-ups, stalls of RCU and
+# of work items.
 parameters=(
 	console=ttyS0 8250.nr_uarts=4 loglevel=5
 	panic=-1 oops=panic panic_on_warn=1 hung_task_panic=1
 	softlockup_panic=1 watchdog_thresh=30 rcupdate.rcu_cpu_stall_timeout=60
-	log_buf_len=1M maxcpus=1
+	workqueue.watchdog_thresh=60 log_buf_len=1M maxcpus=1
 	mitigations=off random.trust_cpu=on tsc=reliable net.ifnames=0
 	no_timer_check
 	${tsc_khz:+"tsc_early_khz=$tsc_khz"}
