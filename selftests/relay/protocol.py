@@ -601,6 +601,7 @@ def a_freeze_that_is_undone_at_once_leaves_it_asleep():
         undone = 0
         for _ in range(40):
             seen = len(peer.seen)
+            t.a.wait("state", "=", "armed")
             t.a.ask("freeze")
             peer.until("OFFER", where=lambda v: v[0] == source and
                        v[3] == FROZEN)
@@ -760,6 +761,7 @@ def ended(peer, channel):
 def freezes_again(t, peer, channel):
     """The channel is good for another transfer, from its first packet on."""
     t.a.ask("wait-got", t.held)
+    t.a.wait("state", "=", "armed")
     t.a.ask("stop")
     t.a.ask("freeze")
     t.m.sender.frames(3)
@@ -849,6 +851,7 @@ def another_freeze_says_more_than_the_end_of_one():
         peer.close()
         t.relay.wait_said("has closed")
         t.a.ask("thaw")
+        t.a.wait("state", "=", "armed")
         t.a.ask("freeze")
         t.m.sender.frames(3)
         t.m.sender.ask("pause")
@@ -1162,6 +1165,7 @@ def the_summary_has_what_this_freeze_has_dropped():
         dropped = t.a.info()["dropped"]
         peer.send(message("ENDED", channel, *[0] * 9))
         t.a.ask("wait-got", t.held)
+        t.a.wait("state", "=", "armed")
         t.a.ask("stop")
         t.a.ask("freeze")
         peer.until("BEGIN")
