@@ -551,7 +551,7 @@ def what_came_while_it_could_not_run_was_not_the_end():
             time.sleep(0.7)
             stopped(t.relay, False)
             name, values = peer.next()
-            while values[1] != last or name != "PACKET":
+            while name != "PACKET" or values[1] != last:
                 expect(name in ("PACKET", "PING"), f"{name} {values}")
                 name, values = peer.next()
         peer.send(message("ACK", channel, 0, last))
