@@ -175,10 +175,12 @@ def standby_peer_gets_everything_in_order():
         expect(peer.until("SYNC") == (channel, 0, FIRST + total - 1), "SYNC")
         # Nothing is gone yet.
         expect(t.a.info()["held_packets"] == total, "committed too early")
+        # One that is late: both are there when it goes on.
+        stopped(t.relay, True)
         peer.send(message("SYNCED", channel))
-        # One that is late.
         t.m.sender.frames(1)
         last = FIRST + t.quiet() - 1
+        stopped(t.relay, False)
         late = peer.until("PACKET")[1]
         expect(late == FIRST + total, f"late {late}")
         while late < last:
