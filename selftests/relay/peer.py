@@ -144,6 +144,8 @@ class Peer:
         self.instance = instance or os.urandom(16)
         self.skew = skew
         self.data = b""
+        # What was taken of it.
+        self.at = 0
         self.seen = []
         self.offers = {}
         # Answers to PING come by themselves, if not told otherwise.
@@ -180,15 +182,16 @@ class Peer:
         """The next block as (name, values)."""
         end = time.monotonic() + timeout
         while True:
-            if len(self.data) >= 8:
-                kind, size = struct.unpack_from("<II", self.data)
+            there = len(self.data) - self.at
+            if there >= 8:
+                kind, size = struct.unpack_from("<II", self.data, self.at)
                 if size < 12 or size % 4:
                     raise AssertionError(f"block of {size} bytes")
-                if len(self.data) >= size:
-                    whole = self.data[:size]
+                if there >= size:
+                    whole = self.data[self.at:self.at + size]
                     if struct.unpack("<I", whole[-4:])[0] != size:
                         raise AssertionError("the two lengths differ")
-                    self.data = self.data[size:]
+                    self.at += size
                     name, values = parse(kind, whole[8:-4])
                     self.seen.append(name)
                     self.note(name, values)
@@ -202,7 +205,8 @@ class Peer:
                 data = b""
             if not data:
                 raise Closed(f"after {self.seen[-10:]}")
-            self.data += data
+            self.data = self.data[self.at:] + data
+            self.at = 0
 
     def note(self, name, values):
         if name == "PING" and self.ping:

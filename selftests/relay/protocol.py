@@ -94,10 +94,17 @@ class Target:
             self.before = self.state()
 
 
+def keep_alive(peer):
+    """Who reads much must not be silent for 10 s."""
+    if len(peer.seen) % 500 == 0:
+        peer.send(message("PING", 1))
+
+
 def ready(peer, n=2):
     """The relay's offers: handle by label."""
     while len(peer.offers) < n:
         peer.next()
+        keep_alive(peer)
     return {o[9].decode(): h for h, o in peer.offers.items()}
 
 
@@ -1979,7 +1986,10 @@ def many_channels(t):
     for n in range(1, 4096):
         peer.send(interface(label=D_LABEL.encode()),
                   message("PAIR", n, 8, to))
-    peer.until("UNPAIR", where=lambda v: v[0] == 4095)
+    name, values = peer.next()
+    while name != "UNPAIR" or values[0] != 4095:
+        keep_alive(peer)
+        name, values = peer.next()
     peer.close()
 
 
