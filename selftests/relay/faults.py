@@ -996,6 +996,7 @@ def peak_memory(max_bytes, enough):
         m.stop()
         m.a.wait("captured", ">=", 1)
         # So many at once that they do not fill it, however late we look.
+        m.sender.ask("pause")
         m.sender.ask("rate", 0)
         while m.a.info()["held_bytes"] < enough:
             m.sender.ask("only", enough >> 17)
