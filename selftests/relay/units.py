@@ -113,8 +113,9 @@ def service_units_move_all_and_come_back():
     write(f"{CONF}/listen.conf", f'RELAY_ARGS="--listen {listen}"\n')
     write(f"{CONF}/connect.conf", f'RELAY_ARGS="--connect {connect}"\n')
     with Move() as m:
-        m.source_up()
-        m.standby_up()
+        # It takes a while until a service is up again.
+        m.source_up(max_bytes=300 << 20)
+        m.standby_up(max_bytes=300 << 20)
         services = m.add(Services(m.path("log")))
         try:
             services.ctl("start", LISTEN, CONNECT)
