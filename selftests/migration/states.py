@@ -1002,6 +1002,8 @@ def undone_by_the_management_it_gets_all_back():
     a.switch_over()
     b.kill()
     send("hostA", 1)
+    # It is told that it has completed before it can go on.
+    wait_until("postmigrate", lambda: a.status() == "postmigrate")
     a.command("cont")
     wait_no_hold()
     expect(a.counts(), (5, 5), "held")
