@@ -627,6 +627,9 @@ def nobody_reads_while_it_is_frozen(queues=1):
     """It would take what is about to be held."""
     a, b = pair("-S", queues=queues)
     # A queue beyond the first is enabled by the guest, and there is none.
+    # Their main loops look at what they wait for after they have answered.
+    a.status()
+    b.status()
     expect((a.reads(), b.reads()), (1, 0), "readers before")
     a.reach_switchover()
     expect((a.reads(), b.reads()), (0, 0), "readers in the switchover")
