@@ -1088,8 +1088,9 @@ def the_same_after_a_shutdown_that_did_not_end_it():
 
 # Postcopy
 
-def in_postcopy(*extra):
+def in_postcopy(*extra, speed=0):
     a, b = Machine("hostA", *extra), destination(*extra)
+    a.command("migrate-set-parameters", max_postcopy_bandwidth=speed)
     b.capabilities("postcopy-ram")
     a.stay_in_precopy("postcopy-ram", "pause-before-switchover")
     a.command("migrate-start-postcopy")
@@ -1123,8 +1124,8 @@ def quit_in_postcopy_keeps_what_came():
 
 @case
 def recovered_in_postcopy_the_source_keeps_what_came():
-    # So much that it is not done at once.
-    a, b = in_postcopy("-m", "1024")
+    # So much, and so slow, that it is not done before it is paused.
+    a, b = in_postcopy("-m", "1024", speed=SLOW)
     a.command("migrate-pause")
     a.reach("postcopy-paused")
     b.reach("postcopy-paused")
@@ -1132,6 +1133,7 @@ def recovered_in_postcopy_the_source_keeps_what_came():
     expect(hold("hostA"), ("frozen", "source"), "while it is paused")
     uri = f"unix:{RUN}/recovery"
     b.command("migrate-recover", uri=uri)
+    a.command("migrate-set-parameters", max_postcopy_bandwidth=0)
     a.command("migrate", uri=uri, resume=True)
     a.reach("completed")
     expect(hold("hostA"), ("frozen", "source"), "recovered")
