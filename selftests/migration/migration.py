@@ -18,7 +18,7 @@ import time
 
 import hosts
 import rig
-from hosts import REMOTE, Failure
+from hosts import REMOTE, TIMEOUT, Failure
 from rig import FLOODED, HOST_ADDRESS, KINDS, NETS, other, tapmig
 
 OUT = "/run/out"
@@ -696,7 +696,9 @@ def hooks_freeze(rows):
     q = rows.destination("off")
     there = rig.Hook("destination", q)
     there.wait("up")
-    here = rig.Hook("source", source)
+    # Under emulation what is left takes longer, and a look, too.
+    here = rig.Hook("source", source, "--patience", str(TIMEOUT),
+                    "--early", "5")
     here.wait("ready")
     rows.connect(q)
     here.wait("frozen")
