@@ -52,11 +52,13 @@ struct record {
  * @records: how many
  * @damaged: frames that do not check out
  * @record: in the order of arrival
+ * @stopped: the guest was stopped, once
  */
 struct log {
 	__u32 records;
 	__u32 damaged;
 	struct record record[LOG_RECORDS];
+	__u32 stopped;
 };
 
 static const __u8 guest_mac[ETH_ALEN] = { 0x02, 0, 0, 0, 0, 0x02 };

@@ -545,6 +545,7 @@ class Move:
         self.sender = self.add(Sender(self.flows, self.rate))
         self.announce(self.a)
         self.a.ask("run")
+        self.sender.ask("follow", self.a.log)
         self.sender.frames(len(self.flows))
         self.a.ask("wait-got", 1)
         self.sender.frames(100)

@@ -14,23 +14,29 @@
  *	wait N			until N more frames were sent
  *	only N			N more frames, then pause
  *	sent			how many frames were sent
+ *	follow LOG		none as long as the guest of that log is far
+ *				behind, until it is stopped
  *	mute, unmute		leave out the flows that reach all hosts; how
  *				many frames of those were sent
  *	end FILE		send the ends of all flows, write how many
  *				chunks of each were sent: NUMBER KIND CHUNKS
  *				a line
  */
+#include <fcntl.h>
 #include <pthread.h>
 #include <time.h>
 #include <linux/if_packet.h>
 #include <linux/ip.h>
 #include <linux/tcp.h>
 #include <linux/udp.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 
 #include "rig.h"
 
 #define VNET_LEN	sizeof(struct virtio_net_hdr)
+/* A queue has room for twice as many frames. */
+#define BEHIND		500
 
 /**
  * struct flow - frames that must stay in order
@@ -54,6 +60,8 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 static bool going, ending, muted;
 static __u64 interval_ns, sent, last;
+static __u32 chunks;
+static const struct log *followed;
 
 static __u64 now_ns(void)
 {
@@ -75,8 +83,10 @@ static size_t put_chunk(__u8 *p, struct flow *f, size_t len, bool end)
 	};
 	size_t i;
 
-	if (!end)
+	if (!end) {
 		f->next++;
+		chunks++;
+	}
 	memcpy(p, &c, sizeof(c));
 	for (i = sizeof(c); i < len; i++)
 		p[i] = fill(seq, i);
@@ -170,6 +180,17 @@ static void send_frame(struct flow *f, bool end)
 		die("sending %zu bytes", head + len);
 }
 
+/* What nobody reads for a while would be lost, and no fault of a hold. */
+static bool far_behind(void)
+{
+	__s32 unread;
+
+	if (!followed || __atomic_load_n(&followed->stopped, __ATOMIC_ACQUIRE))
+		return false;
+	unread = chunks - __atomic_load_n(&followed->records, __ATOMIC_ACQUIRE);
+	return unread > BEHIND;
+}
+
 static void *sender(void *unused)
 {
 	unsigned int next_flow = 0;
@@ -199,7 +220,7 @@ static void *sender(void *unused)
 					NULL);
 		}
 		pthread_mutex_lock(&lock);
-		if (!going || ending)
+		if (!going || ending || far_behind())
 			continue;
 		while (muted && strchr("bm", flows[next_flow].kind))
 			next_flow = (next_flow + 1) % nflows;
@@ -266,6 +287,20 @@ static __u64 flooded(void)
 	return n;
 }
 
+static void follow(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	void *p;
+
+	p = mmap(NULL, sizeof(*followed), PROT_READ, MAP_SHARED, fd, 0);
+	if (p == MAP_FAILED)
+		die("cannot read %s", path);
+	close(fd);
+	pthread_mutex_lock(&lock);
+	followed = p;
+	pthread_mutex_unlock(&lock);
+}
+
 static void set_rate(__u64 rate)
 {
 	interval_ns = rate ? 1000000000 / rate : 0;
@@ -325,6 +360,9 @@ int send_main(int argc, char **argv)
 			   !strcmp(words[0], "unmute")) {
 			muted = words[0][0] == 'm';
 			answer("ok %llu", (unsigned long long)flooded());
+		} else if (!strcmp(words[0], "follow") && n == 2) {
+			follow(words[1]);
+			answer("ok");
 		} else if (!strcmp(words[0], "sent")) {
 			answer("ok %llu", (unsigned long long)sent);
 		} else if (!strcmp(words[0], "end") && n == 2) {

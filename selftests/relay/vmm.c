@@ -191,6 +191,7 @@ static void stop_guest(void)
 {
 	__u64 n = 1;
 
+	__atomic_store_n(&seen->stopped, 1, __ATOMIC_RELEASE);
 	if (!running)
 		return;
 	if (write(stop_fd, &n, sizeof(n)) < 0)
