@@ -1214,10 +1214,10 @@ int tapmig_hold_freeze(struct tapmig_hold *h, bool detached,
 	h->flags &= ~TAPMIG_HOLD_FLAGS_DUE;
 	if (detached)
 		h->flags |= TAPMIG_HOLD_FLAGS_DETACHED;
-	h->frozen_real_at = ktime_get_real_ns();
 	h->thawed_at = 0;
 	spin_lock_irq(&h->pkt_lock);
 	h->frozen_at = ktime_get_ns();
+	h->frozen_real_at = ktime_mono_to_real(h->frozen_at);
 	h->gap_base = h->next_seq - 1;
 	h->overflowed = false;
 	h->trimming = h->role == TAPMIG_ROLE_STANDBY;

@@ -1272,7 +1272,7 @@ int tapmig_nl_packet_new_doit(struct sk_buff *skb, struct genl_info *info)
 
 	if (GENL_REQ_ATTR_CHECK(info, TAPMIG_A_TRANSFER_PACKET))
 		return -EINVAL;
-	im.to_real = ktime_get_real_ns() - im.now;
+	im.to_real = ktime_mono_to_real(im.now) - im.now;
 
 	/* Nothing may fail once the packets were taken. */
 	reply = genlmsg_new(3 * nla_total_size(sizeof(u32)), GFP_KERNEL);
