@@ -1199,13 +1199,27 @@ bool slow_resize_open(struct slow_resize *r, const struct nic *n, int hold)
 		return false;
 	r->busy_tx = tx_open(r->busy.tx_ifindex, TX_BYPASS);
 	r->busy_hold = hold_new(&r->busy, NULL);
-	r->told_fd = kprobe_open("tun_device_event",
-				 &(struct perf_event_attr){ .inherit = 1 }, 0,
-				 -1);
-	errno = -r->told_fd;
-	if (r->told_fd < 0)
-		die("cannot see when tun is told");
+	r->events = mnl_socket_open2(NETLINK_ROUTE,
+				     SOCK_CLOEXEC | SOCK_NONBLOCK);
+	if (!r->events ||
+	    mnl_socket_bind(r->events, RTMGRP_LINK, MNL_SOCKET_AUTOPID))
+		die("cannot open rtnetlink");
 	return !hold_freeze(r->busy_hold);
+}
+
+/*
+ * Was nothing told of any device? rtnetlink is there before tun and macvtap,
+ * and so hears of a change before they resize their rings.
+ */
+static bool slow_resize_drain(const struct slow_resize *r)
+{
+	bool nothing = true;
+	char buf[8192];
+
+	while (mnl_socket_recvfrom(r->events, buf, sizeof(buf)) >= 0 ||
+	       errno != EAGAIN)
+		nothing = false;
+	return nothing;
 }
 
 bool slow_resize_begin(struct slow_resize *r, int len)
@@ -1217,7 +1231,7 @@ bool slow_resize_begin(struct slow_resize *r, int len)
 		return false;
 	r->len = len;
 	r->done = false;
-	r->told = kprobe_hits(r->told_fd);
+	slow_resize_drain(r);
 	r->captured = info_of(r->hold).captured;
 	return !pthread_create(&r->committer, NULL, commit_all, r) &&
 	       !pthread_create(&r->resizer, NULL, resize, r);
@@ -1231,7 +1245,7 @@ bool slow_resize_pending(const struct slow_resize *r)
 
 bool slow_resize_waits(const struct slow_resize *r)
 {
-	return kprobe_hits(r->told_fd) == r->told;
+	return slow_resize_drain(r);
 }
 
 void slow_resize_end(struct slow_resize *r)
@@ -1242,7 +1256,7 @@ void slow_resize_end(struct slow_resize *r)
 
 void slow_resize_close(struct slow_resize *r)
 {
-	close(r->told_fd);
+	mnl_socket_close(r->events);
 	close(r->busy_hold);
 	close(r->busy_tx);
 	nic_close(&r->busy);
@@ -2011,33 +2025,6 @@ bool module_range(unsigned long *from, unsigned long *to)
 		fclose(f);
 	*to = *from + size;
 	return found && *from;
-}
-
-int kprobe_open(const char *symbol, struct perf_event_attr *attr, pid_t pid,
-		int cpu)
-{
-	FILE *f = fopen("/sys/bus/event_source/devices/kprobe/type", "r");
-	int fd;
-
-	if (!f)
-		return -ENOENT;
-	if (fscanf(f, "%u", &attr->type) != 1)
-		die("a kprobe has no type");
-	fclose(f);
-	attr->size = sizeof(*attr);
-	attr->config1 = (uintptr_t)symbol;
-	fd = syscall(__NR_perf_event_open, attr, pid, cpu, -1,
-		     PERF_FLAG_FD_CLOEXEC);
-	return fd < 0 ? -errno : fd;
-}
-
-__u64 kprobe_hits(int fd)
-{
-	__u64 hits;
-
-	if (read(fd, &hits, sizeof(hits)) != sizeof(hits))
-		die("cannot read how often a kprobe was hit");
-	return hits;
 }
 
 long env_count(const char *name, long def)

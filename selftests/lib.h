@@ -22,7 +22,6 @@
 #include <arpa/inet.h>
 #include <libmnl/libmnl.h>
 #include <linux/if_ether.h>
-#include <linux/perf_event.h>
 #include <linux/tapmig.h>
 #include <linux/virtio_net.h>
 #include <net/if.h>
@@ -266,8 +265,7 @@ struct slow_resize {
 	int len;
 	__u64 captured;
 	bool done;
-	int told_fd;
-	__u64 told;
+	struct mnl_socket *events;
 	struct nic busy;
 	int busy_tx;
 	int busy_hold;
@@ -283,7 +281,7 @@ bool slow_resize_begin(struct slow_resize *r, int len);
  * it is not frozen: nothing else says so.
  */
 bool slow_resize_pending(const struct slow_resize *r);
-/* After that: has the device, a tun one, not been told yet? */
+/* After that: have the rings their old size still? */
 bool slow_resize_waits(const struct slow_resize *r);
 void slow_resize_end(struct slow_resize *r);
 void slow_resize_close(struct slow_resize *r);
@@ -446,13 +444,6 @@ bool thread_sleeps(pid_t tid);
 void become_nobody(void);
 /* Where the module is in the kernel's memory. */
 bool module_range(unsigned long *from, unsigned long *to);
-/*
- * A probe at a function of the kernel, or -errno; @attr has what is not to be
- * as usual. Then how often it was hit, by @pid, 0 being this thread, on @cpu.
- */
-int kprobe_open(const char *symbol, struct perf_event_attr *attr, pid_t pid,
-		int cpu);
-__u64 kprobe_hits(int fd);
 long env_count(const char *name, long def);
 /*
  * Keep the console free of what is no fault, such as the calls that the OOM
