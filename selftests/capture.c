@@ -87,6 +87,7 @@ QUEUE(ipvtap_hdr12_mq, IPVTAP, 12, 4);
 FIXTURE_SETUP(queue)
 {
 	netns_new();
+	nic_pin(variant->kind);
 	if (!nic_try_open(&self->n, variant->kind, variant->hdr,
 			  variant->queues))
 		SKIP(return, "not in this kernel");
@@ -658,6 +659,8 @@ TEST(frames_forwarded_by_a_bridge_are_held)
 	int hold, tx, k;
 
 	netns_new();
+	/* As in nic_pin(). */
+	pin_cpu(sched_getcpu());
 	nic_open(&n, TAP, 12, 1);
 	if (link_bridge("br0") == -ENOPKG)
 		SKIP(return, "no bridge");
@@ -920,6 +923,7 @@ FIXTURE_VARIANT_ADD(meta, macvtap_hdr12) { .kind = MACVTAP, .hdr = 12 };
 FIXTURE_SETUP(meta)
 {
 	netns_new();
+	nic_pin(variant->kind);
 	if (!nic_try_open(&self->n, variant->kind, variant->hdr, 1))
 		SKIP(return, "not in this kernel");
 	if (variant->hdr < 24) {

@@ -36,6 +36,7 @@ FIXTURE_SETUP(standby)
 					.wait_import_ms = 600000);
 
 	netns_new();
+	nic_pin(variant->kind);
 	nic_open(&self->n, variant->kind, 12, 1);
 	self->tx = tx_open(self->n.tx_ifindex, TX_BYPASS);
 	self->hold = hold_new(&self->n, &c);

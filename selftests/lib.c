@@ -546,6 +546,12 @@ bool nic_try_open(struct nic *n, enum nic_kind kind, int hdr, int queues)
 			      queues);
 }
 
+void nic_pin(enum nic_kind kind)
+{
+	if (kind == MACVTAP || kind == IPVTAP)
+		pin_cpu(sched_getcpu());
+}
+
 void nic_open(struct nic *n, enum nic_kind kind, int hdr, int queues)
 {
 	if (!nic_try_open(n, kind, hdr, queues))

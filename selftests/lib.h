@@ -109,6 +109,11 @@ struct nic {
 /* False if this kernel has no such device or header. */
 bool nic_try_open(struct nic *n, enum nic_kind kind, int hdr, int queues);
 void nic_open(struct nic *n, enum nic_kind kind, int hdr, int queues);
+/*
+ * What a veth pair brings, as to macvtap, is in order if one processor sends:
+ * its frames can wait for a softirq that is left to its thread.
+ */
+void nic_pin(enum nic_kind kind);
 /* The same with a name of one's own, before any other setting is made. */
 bool nic_open_named(struct nic *n, const char *name, enum nic_kind kind,
 		    int hdr, int queues);

@@ -34,6 +34,7 @@ FIXTURE_VARIANT_ADD(life, macvtap) { .kind = MACVTAP };
 FIXTURE_SETUP(life)
 {
 	netns_new();
+	nic_pin(variant->kind);
 	nic_open(&self->n, variant->kind, 12, 1);
 	self->tx = tx_open(self->n.tx_ifindex, TX_BYPASS);
 	nl_open(&self->nl);

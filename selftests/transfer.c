@@ -43,6 +43,7 @@ static void pair_open(struct nic *n, const char *name, enum nic_kind kind,
 FIXTURE_SETUP(pair)
 {
 	netns_new();
+	nic_pin(variant->kind);
 	pair_open(&self->src, "src", variant->kind, variant->hdr);
 	pair_open(&self->dst, "dst", variant->kind, variant->hdr);
 	if (variant->kind != MACVTAP)

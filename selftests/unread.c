@@ -38,6 +38,7 @@ FIXTURE_VARIANT_ADD(unread, macvtap) {
 FIXTURE_SETUP(unread)
 {
 	netns_new();
+	nic_pin(variant->kind);
 	nic_open(&self->n, variant->kind, variant->hdr, variant->queues);
 	self->tx = tx_open(self->n.tx_ifindex, TX_BYPASS);
 	self->hold = hold_new(&self->n, NULL);

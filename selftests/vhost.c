@@ -30,6 +30,7 @@ FIXTURE_VARIANT_ADD(vhost, macvtap) { .kind = MACVTAP };
 FIXTURE_SETUP(vhost)
 {
 	netns_new();
+	nic_pin(variant->kind);
 	nic_open(&self->n, variant->kind, 12, 1);
 	nl_open(&self->nl);
 	self->tx = tx_open(self->n.tx_ifindex, TX_BYPASS);
