@@ -112,6 +112,7 @@ TEST_F(queue, freeze_hides_thaw_returns_all_in_order)
 	ASSERT_TRUE(nic_poll(&self->n, WAIT_MS));
 
 	ASSERT_EQ(0, hold_freeze(self->hold));
+	ASSERT_TRUE(hold_wait_captured(self->hold, held));
 	EXPECT_FALSE(nic_poll(&self->n, 0));
 	EXPECT_EQ(0, nic_drain(&self->n, &t));
 	held += send_round(&self->n, self->tx, &seq, 20);
@@ -149,6 +150,7 @@ TEST_F(queue, export_shows_what_is_held)
 	struct pkts p;
 	struct nl nl;
 	__u64 seq = 0, n, f[FLOWS] = {}, before, after;
+	__u64 last[MAX_NIC_QUEUES] = {};
 	__u32 flow;
 	int k;
 
@@ -165,13 +167,12 @@ TEST_F(queue, export_shows_what_is_held)
 					&flow, &seq));
 		EXPECT_EQ(FRAME_LEN, p.v[k].len);
 		EXPECT_EQ(f[flow]++, seq);
-		EXPECT_GT(self->n.queues, p.v[k].queue);
+		ASSERT_GT(self->n.queues, p.v[k].queue);
 		/* Of the arrival; conversions may be a little off. */
 		EXPECT_LE(before - 1000000, p.v[k].time_ns);
 		EXPECT_GE(after + 1000000, p.v[k].time_ns);
-		if (k) {
-			EXPECT_LE(p.v[k - 1].time_ns, p.v[k].time_ns);
-		}
+		EXPECT_LE(last[p.v[k].queue], p.v[k].time_ns);
+		last[p.v[k].queue] = p.v[k].time_ns;
 		EXPECT_EQ(0, p.v[k].dropped_before);
 	}
 	EXPECT_EQ(n, info_of(self->hold).exported);
@@ -284,8 +285,7 @@ TEST_F(amount, fifty_thousand_frames_fit_a_ring_of_1000)
 
 	link_txqlen(self->n.name, 1000);
 	ASSERT_EQ(0, hold_freeze(hold));
-	tx_flow(&self->n, self->tx, 0, 0, 50000);
-	ASSERT_TRUE(hold_wait_captured(hold, 50000));
+	ASSERT_TRUE(tx_held(&self->n, self->tx, hold, 0, 50000, 250));
 	ASSERT_EQ(0, hold_thaw_wait(hold));
 	ASSERT_TRUE(nic_wait(&self->n, &t, 50000));
 	EXPECT_EQ(0, nic_drain(&self->n, &t));
@@ -306,8 +306,7 @@ TEST_F(amount, the_ring_is_as_before_when_the_backlog_was_read)
 
 	link_txqlen(self->n.name, 400);
 	ASSERT_EQ(0, hold_freeze(hold));
-	tx_flow(&self->n, self->tx, 0, 0, 3000);
-	ASSERT_TRUE(hold_wait_captured(hold, 3000));
+	ASSERT_TRUE(tx_held(&self->n, self->tx, hold, 0, 3000, 250));
 	ASSERT_EQ(0, hold_thaw_wait(hold));
 	ASSERT_TRUE(nic_wait(&self->n, &t, 3000));
 	EXPECT_TRUE(tally_clean(&t));
@@ -358,20 +357,6 @@ static bool read_so_many(struct nic *n, struct tally *t, int count)
 	return !count;
 }
 
-static long tx_dropped(const char *name)
-{
-	char path[128], text[32] = "";
-	FILE *f;
-
-	snprintf(path, sizeof(path), "/sys/class/net/%s/statistics/tx_dropped",
-		 name);
-	f = fopen(path, "re");
-	if (!f || !fgets(text, sizeof(text), f))
-		die("cannot read %s", path);
-	fclose(f);
-	return atol(text);
-}
-
 /* A reader that never catches up has not got a large ring for ever. */
 TEST_F(amount, the_ring_becomes_smaller_before_all_is_read)
 {
@@ -382,8 +367,7 @@ TEST_F(amount, the_ring_becomes_smaller_before_all_is_read)
 
 	link_txqlen(self->n.name, 400);
 	ASSERT_EQ(0, hold_freeze(hold));
-	tx_flow(&self->n, self->tx, 0, 0, 10000);
-	ASSERT_TRUE(hold_wait_captured(hold, 10000));
+	ASSERT_TRUE(tx_held(&self->n, self->tx, hold, 0, 10000, 250));
 	ASSERT_EQ(0, hold_thaw_wait(hold));
 	ASSERT_TRUE(read_so_many(&self->n, &t, 9000));
 	ASSERT_TRUE(busywait(({
@@ -391,9 +375,10 @@ TEST_F(amount, the_ring_becomes_smaller_before_all_is_read)
 		 * 1000 are in the ring. It has no more entries than twice
 		 * those and its own, or it would become smaller.
 		 */
-		dropped = tx_dropped(self->n.name);
+		dropped = link_statistic(self->n.name, "tx_dropped");
 		tx_flow(&self->n, self->tx, 0, seq, 2000);
-		room = 2000 - (tx_dropped(self->n.name) - dropped);
+		room = 2000 + dropped -
+		       link_statistic(self->n.name, "tx_dropped");
 		seq += 2000;
 		ASSERT_TRUE(read_so_many(&self->n, &t, room));
 		room <= 1800;
@@ -565,7 +550,7 @@ static void *send_beside(void *arg)
  * To the drain, a packet taken out of a small ring looks nearly as a batch that
  * vhost-net has given back.
  */
-TEST_F_TIMEOUT(amount, a_reader_that_goes_on_does_not_reverse_what_is_held, 120)
+TEST_F(amount, a_reader_that_goes_on_does_not_reverse_what_is_held)
 {
 	struct thief t = { .n = &self->n, .tx = self->tx };
 	__u64 seq, next[2] = {};
@@ -701,14 +686,15 @@ TEST(frames_forwarded_by_a_bridge_are_held)
 
 /*
  * What finds no room waits until somebody settles the hold, which nobody does
- * while the test is alone. With a macvtap it is on its sender's account still.
- * A softirq that is left to its thread waits as well, so that many are a
- * verdict only if they are in each round.
+ * while the test is alone. With a macvtap it is on its sender's account still,
+ * as is what a softirq has left to its thread: a round in which not all have
+ * arrived says nothing.
  */
 TEST(only_so_many_wait_to_be_freed)
 {
 	struct tapmig_create c = CREATE(.max_packets = 1);
 	int hold, tx, each, waiting, k, many = 0;
+	int64_t end = now_ms() + WAIT_MS / 2;
 	bool bounded = false;
 	struct nic n = {};
 	struct alone a;
@@ -724,7 +710,7 @@ TEST(only_so_many_wait_to_be_freed)
 	ASSERT_EQ(0, ioctl(tx, SIOCOUTQ, &each));
 	alone_end(&a);
 	ASSERT_LT(0, each);
-	for (k = 0; k < 50 && !bounded; k++) {
+	for (k = 0; !bounded && now_ms() < end; k++) {
 		/* Nothing of what was before. */
 		ASSERT_TRUE(busywait(!ioctl(tx, SIOCOUTQ, &waiting) &&
 				     !waiting));
@@ -735,9 +721,10 @@ TEST(only_so_many_wait_to_be_freed)
 		dropped = info_of(hold).dropped - dropped;
 		alone_end(&a);
 		waiting /= each;
+		if (dropped < MAX_WAIT + 500)
+			continue;
 		many += waiting > MAX_WAIT + 400;
-		bounded = dropped >= MAX_WAIT + 500 &&
-			  waiting > MAX_WAIT - 100 && waiting < MAX_WAIT + 250;
+		bounded = waiting > MAX_WAIT - 100 && waiting < MAX_WAIT + 250;
 	}
 	TH_LOG("%d of %d rounds with too many, at last %d", many, k, waiting);
 	EXPECT_TRUE(bounded || !many);
@@ -1490,6 +1477,9 @@ static int stopped_sender(struct __test_metadata *_metadata, struct nic *n)
 		die("cannot make a tap with back-pressure");
 	link_txqlen("tap0", 1000);
 	link_up("tap0");
+	/* The default drops some if a processor stands still for 100 ms. */
+	if (link_pfifo("tap0", 10000))
+		die("cannot give tap0 a queue");
 	tx = tx_open(if_nametoindex("tap0"), 0);
 	tx_flow(n, tx, 0, 0, 1500);
 	return tx;

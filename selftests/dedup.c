@@ -756,14 +756,18 @@ TEST_F(standby, a_peer_that_never_comes_leaves_a_hold_that_ends)
 TEST_F(standby, the_deadline_ends_the_wait)
 {
 	struct tally t = {};
+	struct nl events;
 
 	set_peer(_metadata, self);
+	/* It is LIVE for as long, which is not. */
+	nl_open(&events);
+	nl_subscribe(&events);
 	ASSERT_EQ(0, nl_begin(&self->nl, self->id, LONG_AGO));
 	tx_flow(&self->n, self->tx, 0, 0, 10);
 	ASSERT_TRUE(hold_wait_captured(self->hold, 10));
 	ASSERT_EQ(0, hold_thaw(self->hold));
 	ASSERT_EQ(0, hold_renew(self->hold, 200));
-	ASSERT_TRUE(hold_wait_state(self->hold, TAPMIG_STATE_LIVE));
+	ASSERT_TRUE(nl_wait_state(&events, self->id, TAPMIG_STATE_LIVE, NULL));
 	EXPECT_TRUE(info_of(self->hold).flags & TAPMIG_HOLD_FLAGS_DUE);
 	ASSERT_TRUE(nic_wait(&self->n, &t, 10));
 	EXPECT_TRUE(tally_clean(&t));

@@ -13,6 +13,7 @@
 #include <linux/if_tun.h>
 #include <linux/ip.h>
 #include <linux/ipv6.h>
+#include <linux/pkt_sched.h>
 #include <linux/rtnetlink.h>
 #include <linux/sockios.h>
 #include <linux/tcp.h>
@@ -292,6 +293,38 @@ static struct nlmsghdr *link_msg(void *buf, int type, int flags, int ifindex)
 	ifi = mnl_nlmsg_put_extra_header(nlh, sizeof(*ifi));
 	ifi->ifi_index = ifindex;
 	return nlh;
+}
+
+int link_pfifo(const char *name, __u32 limit)
+{
+	struct tc_fifo_qopt opt = { .limit = limit };
+	struct nlmsghdr *nlh;
+	struct tcmsg *tcm;
+	char buf[512];
+
+	nlh = mnl_nlmsg_put_header(buf);
+	nlh->nlmsg_type = RTM_NEWQDISC;
+	nlh->nlmsg_flags = NLM_F_CREATE | NLM_F_REPLACE;
+	tcm = mnl_nlmsg_put_extra_header(nlh, sizeof(*tcm));
+	tcm->tcm_ifindex = if_nametoindex(name);
+	tcm->tcm_parent = TC_H_ROOT;
+	mnl_attr_put_strz(nlh, TCA_KIND, "pfifo");
+	mnl_attr_put(nlh, TCA_OPTIONS, sizeof(opt), &opt);
+	return rtnl_talk(nlh);
+}
+
+long link_statistic(const char *name, const char *what)
+{
+	char path[128], text[32] = "";
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/sys/class/net/%s/statistics/%s", name,
+		 what);
+	f = fopen(path, "re");
+	if (!f || !fgets(text, sizeof(text), f))
+		die("cannot read %s", path);
+	fclose(f);
+	return atol(text);
 }
 
 int link_del(const char *name)

@@ -76,6 +76,10 @@ void link_up(const char *name);
 void link_wait_up(const char *name);
 void link_down(const char *name);
 void link_txqlen(const char *name, int len);
+/* A queue before the device that drops only what is beyond @limit packets. */
+int link_pfifo(const char *name, __u32 limit);
+/* One of the files in its directory "statistics". */
+long link_statistic(const char *name, const char *what);
 void link_mtu(const char *name, int mtu);
 void link_addr(const char *name, const char *ip, int plen);
 void link_mac(const char *name, __u8 *mac);

@@ -166,13 +166,17 @@ TEST_F(life, a_detached_hold_is_exported_after_owner_and_vmm_died)
 TEST_F(life, a_detached_hold_ends_at_its_deadline)
 {
 	struct tapmig_create c = CREATE(.max_frozen_ms = 60000);
+	struct nl events;
 	struct owner o;
 
 	o = owner_start(&self->n, &c, TAPMIG_FREEZE_DETACHED, true);
 	owner_kill(&o);
-	ASSERT_EQ(0, nl_get(&self->nl, c.id, NULL));
-	ASSERT_EQ(0, nl_set(&self->nl, c.id, TAPMIG_A_HOLD_MAX_FROZEN_MS, 1));
 	ASSERT_TRUE(nl_wait_state(&self->nl, c.id, TAPMIG_STATE_DEAD, NULL));
+	/* A request would take the events that come before its answer. */
+	nl_open(&events);
+	nl_subscribe(&events);
+	ASSERT_EQ(0, nl_set(&self->nl, c.id, TAPMIG_A_HOLD_MAX_FROZEN_MS, 1));
+	ASSERT_TRUE(nl_wait_state(&events, c.id, TAPMIG_STATE_DEAD, NULL));
 	ASSERT_TRUE(busywait(nl_get(&self->nl, c.id, NULL) == -ENOENT));
 	EXPECT_EQ(0, nl_dump(&self->nl, NULL, 0));
 }
@@ -638,6 +642,7 @@ TEST_F(queues, a_queue_attached_again_while_frozen_loses_nothing)
 
 	ASSERT_EQ(0, hold_freeze(self->hold));
 	send_flows(&self->n, self->tx, 0, 2 * part);
+	ASSERT_TRUE(hold_wait_captured(self->hold, 2 * part * FLOWS));
 	nic_set_queue(self->n.fd[0], false);
 	nic_set_queue(self->n.fd[3], false);
 	send_flows(&self->n, self->tx, 2 * part, part);
@@ -902,6 +907,7 @@ TEST(five_hundred_and_twelve_holds_at_once)
 	static struct rx rx;
 	__u64 captured = 0, delivered = 0;
 	int i, d, tx, bad = 0;
+	struct tapmig_create c;
 	struct nl nl;
 
 	netns_new();
@@ -912,7 +918,8 @@ TEST(five_hundred_and_twelve_holds_at_once)
 	ASSERT_TRUE(nic_open_named(&n[1], "tapb", TAP, 0, 2));
 	for (i = 0; i < 512; i++) {
 		fd[i] = i < 4 ? n[i & 1].fd[i >> 1] : nic_attach(&n[i & 1]);
-		hold[i] = hold_create(&CREATE());
+		c = CREATE(.max_frozen_ms = TAPMIG_UNPRIV_MAX_FROZEN_MS);
+		hold[i] = hold_create(&c);
 		ASSERT_LE(0, hold[i]);
 		ASSERT_EQ(0, hold_add(hold[i], fd[i], 0));
 	}

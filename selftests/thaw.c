@@ -515,6 +515,7 @@ TEST_F(one, deadline_thaws)
 	EXPECT_LE(300, i.frozen_for_ms);
 	EXPECT_EQ(TAPMIG_HOLD_FLAGS_DUE, i.flags);
 	/* It can be used again. */
+	ASSERT_EQ(0, hold_renew(hold, 600000));
 	EXPECT_EQ(0, hold_freeze(hold));
 	EXPECT_EQ(0, info_of(hold).flags & TAPMIG_HOLD_FLAGS_DUE);
 }
@@ -565,15 +566,19 @@ TEST_F(one, deadline_of_a_standby_runs_from_import_begin)
 	struct tapmig_create c = CREATE(.max_frozen_ms = 100,
 					.role = TAPMIG_ROLE_STANDBY);
 	int hold = hold_new(&self->n, &c);
+	struct nl events;
 	struct hold_nl h;
 
+	/* It is LIVE for as long, which is not. */
+	nl_open(&events);
+	nl_subscribe(&events);
 	ASSERT_EQ(0, hold_freeze(hold));
 	deadline_passes(_metadata, 200);
 	EXPECT_EQ(TAPMIG_STATE_FROZEN, info_of(hold).state);
 	ASSERT_EQ(0, nl_get(&self->nl, c.id, &h));
 	EXPECT_FALSE(h.has[TAPMIG_A_HOLD_DEADLINE_IN_MS]);
 	ASSERT_EQ(0, nl_begin(&self->nl, c.id, 0));
-	ASSERT_TRUE(hold_wait_state(hold, TAPMIG_STATE_LIVE));
+	ASSERT_TRUE(nl_wait_state(&events, c.id, TAPMIG_STATE_LIVE, NULL));
 }
 
 /* --- waiting for the end ------------------------------------------------ */

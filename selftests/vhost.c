@@ -85,9 +85,16 @@ TEST_F(vhost, a_frozen_queue_shows_it_nothing)
 static void take_batch(struct __test_metadata *_metadata,
 		       FIXTURE_DATA(vhost) *self, struct tally *t)
 {
+	long before = link_statistic(self->n.name, "rx_packets");
+
 	tx_flow(&self->n, self->tx, 0, 0, 100);
 	/* All are there before it looks. */
 	ASSERT_TRUE(nic_poll(&self->n, WAIT_MS));
+	if (self->n.kind == MACVTAP) {
+		ASSERT_TRUE(busywait(link_statistic(self->n.name,
+						    "rx_packets") >=
+				     before + 100));
+	}
 	vq_post(&self->vq, 1);
 	vq_backend(&self->vq, self->n.fd[0]);
 	ASSERT_TRUE(vq_wait(&self->vq, &self->n, t, 1, false));
@@ -105,6 +112,7 @@ TEST_F(vhost, a_batch_given_back_to_a_frozen_queue_is_exported_first)
 	take_batch(_metadata, self, &t);
 	ASSERT_EQ(0, hold_freeze(self->hold));
 	/* Else the test is of nothing. */
+	ASSERT_TRUE(hold_wait_captured(self->hold, 100 - BATCH));
 	ASSERT_EQ(100 - BATCH, info_of(self->hold).captured);
 	tx_flow(&self->n, self->tx, 0, 100, 10);
 	ASSERT_TRUE(hold_wait_captured(self->hold, 110 - BATCH));
@@ -135,6 +143,7 @@ TEST_F(vhost, a_batch_given_back_to_a_frozen_queue_is_thawed_first)
 
 	take_batch(_metadata, self, &t);
 	ASSERT_EQ(0, hold_freeze(self->hold));
+	ASSERT_TRUE(hold_wait_captured(self->hold, 100 - BATCH));
 	ASSERT_EQ(100 - BATCH, info_of(self->hold).captured);
 	/* No more at once than a veth pair takes. */
 	for (k = 1; k <= 5; k++) {
