@@ -287,18 +287,15 @@ static __u64 flooded(void)
 	return n;
 }
 
+/* As all commands, with the lock. */
 static void follow(const char *path)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	void *p;
 
-	p = mmap(NULL, sizeof(*followed), PROT_READ, MAP_SHARED, fd, 0);
-	if (p == MAP_FAILED)
+	followed = mmap(NULL, sizeof(*followed), PROT_READ, MAP_SHARED, fd, 0);
+	if (followed == MAP_FAILED)
 		die("cannot read %s", path);
 	close(fd);
-	pthread_mutex_lock(&lock);
-	followed = p;
-	pthread_mutex_unlock(&lock);
 }
 
 static void set_rate(__u64 rate)
