@@ -1027,6 +1027,15 @@ for frame in sys.argv[2:]:
 """
 
 
+def from_sync_to_ended(peer, last):
+    """The standby asks whether that is all, which it is; the summary."""
+    peer.until("SYNC_REQUEST")
+    peer.send(message("SYNC", 0, 0, last))
+    peer.until("SYNCED")
+    peer.send(message("END", 0, 0))
+    return peer.until("ENDED")
+
+
 def arrived_apart(difference, ago=10**9):
     """What comes of unicasts that both hosts got so many ns apart."""
     ahead = 5 * 3600 * 10**9
@@ -1049,11 +1058,7 @@ def arrived_apart(difference, ago=10**9):
                     for n, (f, when) in enumerate(zip(frames, times))))
         peer.until("ACK", where=lambda v: v[2] == FIRST + 9)
         t.b.ask("thaw")
-        peer.until("SYNC_REQUEST")
-        peer.send(message("SYNC", 0, 0, FIRST + 9))
-        peer.until("SYNCED")
-        peer.send(message("END", 0, 0))
-        ended = peer.until("ENDED")
+        ended = from_sync_to_ended(peer, FIRST + 9)
         peer.close()
         return ended
 
@@ -1128,11 +1133,7 @@ def what_the_kernel_refuses_is_counted():
         expect(t.b.info()["imported"] == 2, f"{t.b.info()}")
         t.b.ask("thaw")
         t.b.ask("run")
-        peer.until("SYNC_REQUEST")
-        peer.send(message("SYNC", 0, 0, FIRST + 3))
-        peer.until("SYNCED")
-        peer.send(message("END", 0, 0))
-        ended = peer.until("ENDED")
+        ended = from_sync_to_ended(peer, FIRST + 3)
         expect((ended[2], ended[9]) == (2, 2), f"{ended}")
         peer.close()
 
