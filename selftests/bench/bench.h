@@ -68,9 +68,11 @@ void pktgen_go(struct pktgen *p);
 void pktgen_begin(struct pktgen *p);
 void pktgen_stop(struct pktgen *p);
 void pktgen_clear(struct pktgen *p);
+bool pktgen_waits(const char *ifname);
 double pktgen_burst(const char *ifname, int senders, int size, bool qdisc,
 		    __u64 frames);
 bool pktgen_frame(const void *frame, size_t len, __u32 *seq);
+void pktgen_mark(void *frame, __u32 seq);
 
 /* --- plug.c -------------------------------------------------------------- */
 

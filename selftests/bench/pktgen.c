@@ -2,7 +2,8 @@
 /*
  * The kernel's packet generator. Its threads are one for each processor; a
  * sender is one of the devices that a thread serves in turn. Before Linux 6.7
- * it keeps a reference to the frame that it sends, and cannot be used here.
+ * it keeps a reference to the frame that it sends, and waits for the last one
+ * to be read: see pktgen_waits().
  */
 #include <dirent.h>
 #include <fcntl.h>
@@ -116,25 +117,33 @@ static __u64 field(const char *text, const char *name)
 	return strtoull(s + strlen(name), NULL, 10);
 }
 
+/* What pktgen says of a sender. */
+static void sender_text(const char *ifname, int i, char *text, size_t room)
+{
+	char path[64 + IFNAMSIZ];
+	ssize_t len;
+	int fd;
+
+	snprintf(path, sizeof(path), DIR_PKTGEN "/%s@%d", ifname, i);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	len = read(fd, text, room - 1);
+	if (fd < 0 || len < 0)
+		die("cannot read %s", path);
+	close(fd);
+	text[len] = '\0';
+}
+
 /* Figures of all senders; false: not all of them have ended. */
 static bool results(struct pktgen *p)
 {
-	char path[64 + IFNAMSIZ], text[4096];
 	__u64 first = ~0ULL, last = 0, v;
-	ssize_t len;
-	int fd, i;
+	char text[4096];
+	int i;
 
 	p->sent = 0;
 	p->errors = 0;
 	for (i = 0; i < p->senders; i++) {
-		snprintf(path, sizeof(path), DIR_PKTGEN "/%s@%d", p->ifname,
-			 i);
-		fd = open(path, O_RDONLY | O_CLOEXEC);
-		len = read(fd, text, sizeof(text) - 1);
-		if (fd < 0 || len < 0)
-			die("cannot read %s", path);
-		close(fd);
-		text[len] = '\0';
+		sender_text(p->ifname, i, text, sizeof(text));
 		if (!strstr(text, " usec, "))
 			return false;
 		p->sent += field(text, "pkts-sofar: ");
@@ -187,6 +196,27 @@ void pktgen_stop(struct pktgen *p)
 }
 
 /**
+ * pktgen_waits - would pktgen wait until the last frame is read
+ * @ifname: device to send to
+ *
+ * Return: true on a kernel that does not know what tells it not to.
+ */
+bool pktgen_waits(const char *ifname)
+{
+	struct pktgen p = { .ifname = ifname, .senders = 1 };
+	static int waits = -1;
+	char text[4096];
+
+	if (waits < 0) {
+		command("kpktgend_0", "add_device %s@0\n", ifname);
+		sender_text(ifname, 0, text, sizeof(text));
+		pktgen_clear(&p);
+		waits = !strstr(text, "SHARED");
+	}
+	return waits;
+}
+
+/**
  * pktgen_burst - send some frames
  * @ifname: device
  * @senders: how many send
@@ -207,6 +237,8 @@ double pktgen_burst(const char *ifname, int senders, int size, bool qdisc,
 		.count = frames / senders,
 	};
 
+	if (pktgen_waits(ifname))
+		die("this kernel's pktgen waits for its last frame to be read");
 	pktgen_setup(&p);
 	pktgen_go(&p);
 	pktgen_clear(&p);
@@ -233,4 +265,16 @@ bool pktgen_frame(const void *frame, size_t len, __u32 *seq)
 	memcpy(word, (const __u8 *)frame + ETH_HLEN + 28, sizeof(word));
 	*seq = ntohl(word[1]);
 	return ntohl(word[0]) == PKTGEN_MAGIC;
+}
+
+/**
+ * pktgen_mark - have a frame look like one of pktgen
+ * @frame: the frame, of at least 58 bytes
+ * @seq: its number
+ */
+void pktgen_mark(void *frame, __u32 seq)
+{
+	__be32 word[2] = { htonl(PKTGEN_MAGIC), htonl(seq) };
+
+	memcpy((__u8 *)frame + ETH_HLEN + 28, word, sizeof(word));
 }

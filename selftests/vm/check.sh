@@ -189,10 +189,11 @@ group_long()
 		for part in "${TEST_SERIES[@]}"; do
 			stream "soak-$part" env BUILD="$BUILD" SOAK_PERCENT=10 \
 				"$TOP_DIR/selftests/soak/soak.sh" "$part"
+			stream "soak-amount-$part" one_case a_tenth_of_much \
+				env BUILD="$BUILD" SOAK_PERCENT=10 \
+				"$TOP_DIR/selftests/soak/soak.sh" \
+				"amount-$part"
 		done
-		stream soak-amount one_case a_tenth_of_much env \
-			BUILD="$BUILD" SOAK_PERCENT=10 \
-			"$TOP_DIR/selftests/soak/soak.sh" amount-7.3
 	fi
 	built relay-build tool relay-payload kmod-6.1 kmod-7.3 || return 0
 	relay relay-6.1 6.1 1800
