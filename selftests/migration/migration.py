@@ -2,12 +2,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A guest migrates between two hosts, over and over, under traffic.
 
-    migration.py [pair|crossed] [ROW...]
+    migration.py [pair|crossed|stock] [ROW...]
 
 Runs in the VM, prints KTAP: for each row a case for each of the guest's
 network cards. One boot of the guest serves all rows. What was counted goes to
 /run/out/migration.json. With "pair", host B is in another VM; with "crossed",
-vhost-net is at the card with one queue.
+vhost-net is at the card with one queue; with "stock", QEMU is one without our
+patches, and the rows are those that want nothing of them.
 """
 
 import copy
@@ -765,22 +766,30 @@ ROWS = {
 }
 # There, and back.
 PAIR_ROWS = ("precopy", "long-stop")
+STOCK_ROWS = [name for name, (hold, _) in ROWS.items() if hold == "off"]
 
 
 def main():
     wanted = sys.argv[1:]
+    stock = wanted[:1] == ["stock"]
     if wanted[:1] == ["pair"]:
         REMOTE["hostB"] = ("./remote.py",)
         wanted = wanted[1:] or PAIR_ROWS
     elif wanted[:1] == ["crossed"]:
         rig.cross()
         wanted = wanted[1:]
+    elif stock:
+        wanted = wanted[1:] or STOCK_ROWS
+        patched = [name for name in wanted if name not in STOCK_ROWS]
+        if patched:
+            sys.exit(f"stock: not without the patches: {', '.join(patched)}")
     wanted = wanted or list(ROWS)
     all_rows = wanted == list(ROWS)
     print("KTAP version 1")
     print(f"1..{(len(wanted) + all_rows) * len(NETS)}", flush=True)
     rig.topology()
     rows = Rows()
+    rows.guest.can_hold = not stock
     for name in wanted:
         hold, function = ROWS[name]
         rows.row(name, hold, function)

@@ -8,6 +8,8 @@
 #                            in two VMs with kernels of these series
 #   migration.sh crossed [ROW…]
 #                            in one, vhost-net being at the other card
+#   migration.sh stock [ROW…]
+#                            those that need no patches, by a QEMU without them
 #   migration.sh states [quick|long] [CASE…]
 #                            QEMUs without a guest, see states.py
 #   migration.sh libvirt [ROW…]
@@ -24,6 +26,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 : "${BUILD:?is not set: run make check-migration}"
 out=$BUILD/migration
 
+[ "${1:-}" != stock ] || export STOCK_QEMU=yes
 "$here/payload.sh" "$out/payload"
 if [ "${1:-}" = states ]; then
 	exec "$here/../vm/run.sh" --kernel 6.1 \

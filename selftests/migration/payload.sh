@@ -6,7 +6,8 @@
 #   payload.sh DIR [FILE…]      the files are added
 #
 # BUILD is set by make. QEMU and the guest's kernel are built when they are not
-# in the cache, which takes minutes; it is told how far they are.
+# in the cache, which takes minutes; it is told how far they are. If STOCK_QEMU
+# is set, QEMU is one without our patches.
 
 set -euo pipefail
 shopt -s inherit_errexit
@@ -19,7 +20,8 @@ payload=$1
 shift
 
 kernel=$("$vm/progress.sh" KERNEL guest 1500 -- "$vm/guest-kernel.sh")
-qemu=$("$vm/progress.sh" QEMU qemu 1500 -- "$vm/qemu.sh")
+qemu=$("$vm/progress.sh" QEMU qemu 1500 -- "$vm/qemu.sh" \
+	${STOCK_QEMU:+--stock})
 
 rm -rf -- "$payload"
 mkdir -p "$payload/bin"

@@ -206,6 +206,8 @@ group_long()
 		"$TOP_DIR/selftests/migration/migration.sh" pair 7.3 6.1
 	stream migration-crossed "$TOP_DIR/selftests/migration/migration.sh" \
 		crossed
+	stream migration-stock "$TOP_DIR/selftests/migration/migration.sh" \
+		stock
 	stream migration-libvirt "$TOP_DIR/selftests/migration/migration.sh" \
 		libvirt
 	stream qemu-each one_case each_patch_builds "$VM_DIR/qemu.sh" --each
