@@ -1767,6 +1767,10 @@ def main():
                 print(f"#   {line}")
             for host in HOSTS:
                 print(f"#   {host}: {json.dumps(holds(host))}")
+            for m in Machine.all:
+                with open(m.log) as f:
+                    for line in f.read().splitlines()[1:][-40:]:
+                        print(f"#   {m.name}: {line}")
         after()
         print(f"{word} {number} states: {name} # "
               f"{time.monotonic() - start:.1f} s", flush=True)

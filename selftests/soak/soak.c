@@ -176,6 +176,19 @@ FIXTURE_TEARDOWN(module)
 {
 }
 
+/* What a hold has left to a work item keeps the module for a moment. */
+static bool module_unused(void)
+{
+	char text[16] = "";
+	int fd = open("/sys/module/tapmig/refcnt", O_RDONLY | O_CLOEXEC);
+	bool unused;
+
+	unused = fd >= 0 && read(fd, text, sizeof(text) - 1) > 0 &&
+		 !atoi(text);
+	close(fd);
+	return unused;
+}
+
 TEST_F_TIMEOUT(module, a_thousand_one_after_the_other, 3600)
 {
 	struct nic n;
@@ -196,6 +209,7 @@ TEST_F_TIMEOUT(module, a_thousand_one_after_the_other, 3600)
 			ASSERT_EQ(0, hold_thaw(hold));
 		close(hold);
 		tx_flow(&n, tx, 0, 20, 5);
+		ASSERT_TRUE(busywait(module_unused()));
 		ASSERT_EQ(0, system("modprobe -r tapmig"));
 		tx_flow(&n, tx, 0, 25, 5);
 		ASSERT_TRUE(nic_wait(&n, &t, 30));
@@ -214,12 +228,12 @@ struct background {
 };
 
 static void cycle(struct __test_metadata *_metadata, struct background *b,
-		  int tx, const char *path, const char *text)
+		  int tx, bool (*rest)(long), long k)
 {
 	tx_flow(&b->n, tx, 0, b->sent, 100);
 	ASSERT_EQ(0, hold_freeze(b->hold));
 	tx_flow(&b->n, tx, 0, b->sent + 100, 300);
-	ASSERT_TRUE(put(path, text));
+	ASSERT_TRUE(rest(k));
 	tx_flow(&b->n, tx, 0, b->sent + 400, 100);
 	ASSERT_EQ(0, hold_thaw(b->hold));
 	tx_flow(&b->n, tx, 0, b->sent + 500, 50);
@@ -227,6 +241,46 @@ static void cycle(struct __test_metadata *_metadata, struct background *b,
 	ASSERT_TRUE(nic_wait(&b->n, &b->t, b->sent));
 	ASSERT_TRUE(tally_clean(&b->t));
 	ASSERT_TRUE(hold_wait_state(b->hold, TAPMIG_STATE_ARMED));
+}
+
+#define CPU1_ONLINE	"/sys/devices/system/cpu/cpu1/online"
+#define WAKEUP_COUNT	"/sys/power/wakeup_count"
+#define WAKEALARM	"/sys/class/rtc/rtc0/wakealarm"
+
+static bool processor_goes_or_comes(long k)
+{
+	return put(CPU1_ONLINE, k & 1 ? "1" : "0");
+}
+
+/*
+ * Until the clock's alarm. On a busy machine that may have come before all is
+ * asleep, and nothing else would end the sleep: the kernel then refuses it, as
+ * events have been counted since.
+ */
+static bool machine_sleeps(long k)
+{
+	char count[32] = "";
+	ssize_t len;
+	int fd;
+
+	for (;;) {
+		put(WAKEALARM, "0");
+		fd = open(WAKEUP_COUNT, O_RDONLY | O_CLOEXEC);
+		len = read(fd, count, sizeof(count) - 1);
+		close(fd);
+		if (fd < 0 || len <= 0)
+			return false;
+		count[len] = '\0';
+		/* One more event since it was read. */
+		if (!put(WAKEUP_COUNT, count))
+			continue;
+		if (!put(WAKEALARM, "+2"))
+			return false;
+		if (put("/sys/power/state", "mem"))
+			return true;
+		if (errno != EBUSY)
+			return false;
+	}
 }
 
 static void background_open(struct background *b)
@@ -254,16 +308,15 @@ FIXTURE_TEARDOWN(sleep)
 
 TEST_F_TIMEOUT(sleep, processors_go_and_come_while_frozen, 3600)
 {
-	const char *path = "/sys/devices/system/cpu/cpu1/online";
 	int tx = tx_open(self->b.n.tx_ifindex, TX_BYPASS);
 	long k;
 
 	/* Below the test's own /sys too. */
-	if (access(path, W_OK))
+	if (access(CPU1_ONLINE, W_OK))
 		SKIP(return, "no processor can be switched off");
 	for (k = 0; k < part(200); k++)
-		cycle(_metadata, &self->b, tx, path, k & 1 ? "1" : "0");
-	put(path, "1");
+		cycle(_metadata, &self->b, tx, processor_goes_or_comes, k);
+	put(CPU1_ONLINE, "1");
 }
 
 TEST_F_TIMEOUT(sleep, the_machine_suspends_while_frozen, 3600)
@@ -272,16 +325,13 @@ TEST_F_TIMEOUT(sleep, the_machine_suspends_while_frozen, 3600)
 	long k;
 
 	if (access("/sys/power/state", W_OK) ||
-	    access("/sys/class/rtc/rtc0/wakealarm", W_OK))
+	    access(WAKEALARM, W_OK))
 		SKIP(return, "this kernel cannot suspend, or not wake");
 	/* From s2idle no emulated clock wakes it. */
 	if (!put("/sys/power/mem_sleep", "deep"))
 		SKIP(return, "this machine cannot suspend to memory");
-	for (k = 0; k < part(50); k++) {
-		put("/sys/class/rtc/rtc0/wakealarm", "0");
-		ASSERT_TRUE(put("/sys/class/rtc/rtc0/wakealarm", "+2"));
-		cycle(_metadata, &self->b, tx, "/sys/power/state", "mem");
-	}
+	for (k = 0; k < part(50); k++)
+		cycle(_metadata, &self->b, tx, machine_sleeps, k);
 }
 
 TEST_HARNESS_MAIN
