@@ -300,10 +300,7 @@ int relay_holds_event(struct relay *r, struct relay_ns *ns)
 
 static int refresh_cb(const struct nlmsghdr *nlh, void *arg)
 {
-	struct hold h;
-
-	hold_parse(nlh, &h);
-	update(arg, &h);
+	hold_parse(nlh, arg);
 	return 0;
 }
 
@@ -325,9 +322,22 @@ static struct nlmsghdr *request(struct relay_hold *rh, uint8_t cmd,
 
 int relay_hold_refresh(struct relay_hold *rh)
 {
+	struct nl *nl = &rh->ns->nl;
+	struct hold h = { 0 };
+	int ret;
+
 	if (!request(rh, TAPMIG_CMD_HOLD_GET, TAPMIG_A_HOLD_ID))
 		return -ENOENT;
-	return nl_do(&rh->ns->nl, "hold-get", refresh_cb, rh);
+	ret = nl_do(nl, "hold-get", refresh_cb, &h);
+	if (ret)
+		return ret;
+	/* It goes at this moment, and has no times any more: see its event. */
+	if (h.gone) {
+		snprintf(nl->error, sizeof(nl->error), "the hold is gone");
+		return -ENOENT;
+	}
+	update(rh, &h);
+	return 0;
 }
 
 int relay_hold_request(struct relay_hold *rh, uint8_t cmd)
