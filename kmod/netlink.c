@@ -382,9 +382,17 @@ int tapmig_nl_hold_get_doit(struct sk_buff *skb, struct genl_info *info)
 		return -ENOMEM;
 
 	mutex_lock(&h->lock);
-	err = tapmig_nl_fill_hold(h, reply, TAPMIG_CMD_HOLD_GET,
-				  info->snd_portid, info->snd_seq, 0,
-				  task_active_pid_ns(current));
+	if (h->gone) {
+		/* While we waited for the lock. */
+		NL_SET_ERR_MSG_ATTR(info->extack,
+				    info->attrs[TAPMIG_A_HOLD_ID],
+				    "no hold with this id");
+		err = -ENOENT;
+	} else {
+		err = tapmig_nl_fill_hold(h, reply, TAPMIG_CMD_HOLD_GET,
+					  info->snd_portid, info->snd_seq, 0,
+					  task_active_pid_ns(current));
+	}
 	mutex_unlock(&h->lock);
 	if (err) {
 		nlmsg_free(reply);

@@ -321,6 +321,48 @@ TEST_F(life, a_pinned_hold_without_its_vmm_is_an_orphan_and_can_be_ended)
 	}
 }
 
+struct asker {
+	struct nl nl;
+	__u32 id;
+	int found;
+	int bad;
+	int err;
+};
+
+static void *ask(void *arg)
+{
+	struct asker *l = arg;
+	struct hold_nl h;
+
+	while (!(l->err = nl_get(&l->nl, l->id, &h))) {
+		l->bad += !h.has[TAPMIG_A_HOLD_MAX_PACKETS];
+		__atomic_add_fetch(&l->found, 1, __ATOMIC_SEQ_CST);
+	}
+	return NULL;
+}
+
+/* Its packets are freed meanwhile: whoever asks has to wait, and finds none. */
+TEST_F(life, a_hold_that_goes_while_it_is_asked_for_is_not_found)
+{
+	struct tapmig_create c = CREATE(.flags = TAPMIG_HOLD_FLAGS_PINNED);
+	int hold = hold_new(&self->n, &c);
+	struct asker l = { .id = c.id };
+	pthread_t asker;
+
+	ASSERT_EQ(0, hold_freeze(hold));
+	tx_flow(&self->n, self->tx, 0, 0, 10000);
+	ASSERT_TRUE(hold_wait_captured(hold, 10000));
+	close(hold);
+	nl_open(&l.nl);
+	ASSERT_EQ(0, pthread_create(&asker, NULL, ask, &l));
+	EXPECT_TRUE(busywait(__atomic_load_n(&l.found, __ATOMIC_SEQ_CST)));
+	EXPECT_EQ(0, nl_hold_cmd(&self->nl, TAPMIG_CMD_HOLD_DISCARD, c.id));
+	ASSERT_EQ(0, pthread_join(asker, NULL));
+	EXPECT_EQ(-ENOENT, l.err);
+	EXPECT_EQ(0, l.bad);
+	nl_close(&l.nl);
+}
+
 TEST_F(life, a_pinned_hold_ends_at_its_deadline)
 {
 	struct tapmig_create c = CREATE(.flags = TAPMIG_HOLD_FLAGS_PINNED,
