@@ -582,6 +582,8 @@ int relay_holds_event(struct relay *r, struct relay_ns *ns);
 struct relay_hold *relay_hold_find(struct relay *r, uint32_t handle);
 /* What the kernel says now, into rh->h. */
 int relay_hold_refresh(struct relay_hold *rh);
+/* What its freeze has dropped by then, if that is the one that was sent. */
+void relay_hold_count_dropped(struct relay_hold *rh);
 /* Free those that are gone, when nobody has a pointer to them. */
 void relay_holds_reap(struct relay *r);
 /*

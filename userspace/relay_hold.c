@@ -170,14 +170,23 @@ static void hold_gone(struct relay *r, struct relay_hold *rh)
 	relay_hold_changed(r, rh);
 }
 
+void relay_hold_count_dropped(struct relay_hold *rh)
+{
+	if (rh->h.frozen_ns == rh->sent_frozen_ns)
+		rh->counts.dropped = rh->h.dropped - rh->dropped_before;
+}
+
 /* What the kernel says of a hold; a dead one has no device any more. */
 static void update(struct relay_hold *rh, const struct hold *h)
 {
 	char ifname[IFNAMSIZ];
 
 	memcpy(ifname, rh->h.ifname, sizeof(ifname));
-	if (h->frozen_ns != rh->h.frozen_ns)
+	if (h->frozen_ns != rh->h.frozen_ns) {
+		/* Its summary may be yet to come. */
+		relay_hold_count_dropped(rh);
 		rh->dropped_before = rh->h.dropped;
+	}
 	rh->h = *h;
 	if (!*rh->h.ifname)
 		memcpy(rh->h.ifname, ifname, sizeof(ifname));
@@ -331,11 +340,6 @@ int relay_hold_refresh(struct relay_hold *rh)
 	ret = nl_do(nl, "hold-get", refresh_cb, &h);
 	if (ret)
 		return ret;
-	/* It goes at this moment, and has no times any more: see its event. */
-	if (h.gone) {
-		snprintf(nl->error, sizeof(nl->error), "the hold is gone");
-		return -ENOENT;
-	}
 	update(rh, &h);
 	return 0;
 }

@@ -49,8 +49,9 @@ static void stop_reading(struct channel *ch)
 static void over(struct relay *r, struct relay_hold *rh, enum relay_end result)
 {
 	rh->moved_ns = rh->sent_frozen_ns;
-	if (rh->h.frozen_ns == rh->sent_frozen_ns)
-		rh->counts.dropped = rh->h.dropped - rh->dropped_before;
+	/* There may have been more since; of one that is gone it has told. */
+	relay_hold_refresh(rh);
+	relay_hold_count_dropped(rh);
 	relay_summary(r, rh, result);
 }
 

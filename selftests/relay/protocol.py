@@ -1208,30 +1208,52 @@ def a_pinned_standby_ends_when_cancelled_and_that_is_said():
         peer.close()
 
 
+def dropped_and_thawed(t, peer, channel, again):
+    """Packets without room, in one freeze; before ENDED it may freeze again."""
+    t.a.ask("set", f"max_packets={t.held}")
+    t.m.sender.frames(20)
+    t.m.sender.ask("pause")
+    t.a.ask("thaw")
+    t.a.ask("run")
+    expect(peer.until("END") == (channel, 2), "END")
+    t.a.ask("wait-got", t.held)
+    t.a.wait("state", "=", "armed")
+    dropped = t.a.info()["dropped"]
+    ended = message("ENDED", channel, *[0] * 9)
+    if not again:
+        peer.send(ended)
+        t.relay.wait_done(1)
+    t.a.ask("stop")
+    t.a.ask("freeze")
+    if again:
+        peer.until("OFFER", where=lambda v: v[3] == FROZEN and
+                   v[9] == S_LABEL.encode())
+        peer.send(ended)
+    peer.until("BEGIN")
+    t.a.ask("discard")
+    expect(peer.until("END")[0] == channel, "END")
+    peer.send(ended)
+    done = [d["dropped"] for d in t.relay.wait_done(2)]
+    expect(dropped and done == [dropped, 0], f"{dropped}: {done}")
+
+
 @case
 def the_summary_has_what_this_freeze_has_dropped():
     with Target() as t:
         peer = t.peer()
         channel = pair_as_standby(peer)
         peer.until("PACKET")
-        t.a.ask("set", f"max_packets={t.held}")
-        t.m.sender.frames(20)
-        t.m.sender.ask("pause")
-        t.a.ask("thaw")
-        t.a.ask("run")
-        expect(peer.until("END") == (channel, 2), "END")
-        dropped = t.a.info()["dropped"]
-        peer.send(message("ENDED", channel, *[0] * 9))
-        t.a.ask("wait-got", t.held)
-        t.a.wait("state", "=", "armed")
-        t.a.ask("stop")
-        t.a.ask("freeze")
-        peer.until("BEGIN")
-        t.a.ask("discard")
-        expect(peer.until("END")[0] == channel, "END")
-        peer.send(message("ENDED", channel, *[0] * 9))
-        done = [d["dropped"] for d in t.relay.wait_done(2)]
-        expect(dropped and done == [dropped, 0], f"{dropped}: {done}")
+        dropped_and_thawed(t, peer, channel, again=False)
+        peer.close()
+
+
+@case
+def the_summary_has_what_the_freeze_before_has_dropped():
+    with Target() as t:
+        peer = t.peer()
+        channel = pair_as_standby(peer)
+        peer.until("PACKET")
+        dropped_and_thawed(t, peer, channel, again=True)
         peer.close()
 
 
