@@ -780,12 +780,16 @@ def relays_started_after_the_guest():
         expect(m.ra.alive() and m.rb.alive(), "a relay has ended")
 
 
-def slow_path(m):
-    """20 ms, 1 % of the packets lost, 10 Mbit/s between the relays."""
+def path_loses(percent):
+    """20 ms and 10 Mbit/s between the relays, too."""
     for ns in ("hostA", "hostB"):
         run("ip", "netns", "exec", ns, "tc", "qdisc", "replace", "dev",
-            "mgmt", "root", "netem", "delay", "20ms", "loss", "1%", "rate",
-            "10mbit", "limit", "100000")
+            "mgmt", "root", "netem", "delay", "20ms", "loss", f"{percent}%",
+            "rate", "10mbit", "limit", "100000")
+
+
+def slow_path(m):
+    path_loses(1)
     m.rb = m.relay("hostB", "--listen", "tcp:10.9.0.2:7707", "--insecure")
     m.ra = m.relay("hostA", "--connect", "tcp:10.9.0.2:7707", "--insecure",
                    "--linger", "60000")
@@ -819,7 +823,17 @@ def slow_path_and_the_wait_expires():
             m.source_up()
             m.standby_up(wait_import_ms=200)
             slow_path(m)
-            moved(m)
+            m.paired()
+            m.stop()
+            m.sender.frames(STOPPED)
+            m.b.wait("imported", ">=", 1)
+            # However slow the machine is, what follows comes late.
+            path_loses(100)
+            m.sender.frames(STOPPED)
+            m.start()
+            m.b.wait("state", "=", "live")
+            path_loses(1)
+            m.sender.frames(100)
             _, b = m.relays_done()
             expect(b["late"] > 0, f"{b}")
             counts = m.finish()
