@@ -18,6 +18,7 @@
 #include <endian.h>
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -678,6 +679,19 @@ static void work(struct client *c)
 	}
 }
 
+/*
+ * What is on its way through veth devices waits at the processor that sent it.
+ * What is sent from another one overtakes it.
+ */
+static void stay_on_one_processor(unsigned int n)
+{
+	cpu_set_t cpus;
+
+	CPU_ZERO(&cpus);
+	CPU_SET(n % sysconf(_SC_NPROCESSORS_ONLN), &cpus);
+	check(!sched_setaffinity(0, sizeof(cpus), &cpus), "sched_setaffinity");
+}
+
 int main(int argc, char **argv)
 {
 	static struct client c;
@@ -692,6 +706,7 @@ int main(int argc, char **argv)
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	c.net = strtoul(argv[1], NULL, 10);
 	c.interval = SECOND / strtoul(argv[2], NULL, 10);
+	stay_on_one_processor(c.net);
 	open_sockets(&c);
 	for (;;) {
 		/* A stream that is over is always readable. */

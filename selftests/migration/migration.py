@@ -450,7 +450,7 @@ def all_queues(rows, host):
     for n, net in enumerate(NETS):
         queues, rows.held[n], size = rig.held(host, n)
         rows.largest[n] = max(rows.largest[n], size)
-        for flow, (_, queue, _) in rows.held[n].items():
+        for flow, (_, queue, *_) in rows.held[n].items():
             rows.queues[host, n, flow] = queue
         rows.say(f"{rig.card_name(net)}: frames are held at queues "
                  f"{sorted(queues)}, up to {size} bytes")

@@ -405,8 +405,9 @@ def packets(pcapng):
 def held(host, n):
     """
     What is in a frozen hold: the queues at which frames have arrived; of each
-    flow with frames there, its lowest number, the queue, its highest number;
-    the size of the largest frame. What came from the other host does not count.
+    flow with frames there, its first number, the queue, its highest number, and
+    how many came to the TAP behind a higher one; the size of the largest frame.
+    What came from the other host does not count.
     """
     pcapng = tapmig(host, "export", "label", f"{LABEL}{n}", "-")
     queues, flows, largest = set(), {}, 0
@@ -416,7 +417,8 @@ def held(host, n):
         at = frame.find(PROBE_MAGIC)
         if at >= 0:
             flow, seq = struct.unpack_from("!II", frame, at + 12)
-            flows[flow] = (*flows.get(flow, (seq, queue))[:2], seq)
+            first, queue, last, late = flows.get(flow, (seq, queue, seq, 0))
+            flows[flow] = first, queue, max(last, seq), late + (seq < last)
     return queues, flows, largest
 
 
