@@ -71,6 +71,13 @@ static int tapmig_nl_version(const struct genlmsghdr *hdr,
 	return -EPROTONOSUPPORT;
 }
 
+static int tapmig_nl_no_hold(const struct nlattr *id,
+			     struct netlink_ext_ack *extack)
+{
+	NL_SET_ERR_MSG_ATTR(extack, id, "no hold with this id");
+	return -ENOENT;
+}
+
 /**
  * tapmig_nl_hold_get() - look up the hold of a request
  * @net: network namespace of the request
@@ -93,10 +100,8 @@ static struct tapmig_hold *tapmig_nl_hold_get(struct net *net,
 	if (err)
 		return ERR_PTR(err);
 	h = tapmig_hold_get_by_id(net, nla_get_u32(id));
-	if (!h) {
-		NL_SET_ERR_MSG_ATTR(extack, id, "no hold with this id");
-		return ERR_PTR(-ENOENT);
-	}
+	if (!h)
+		return ERR_PTR(tapmig_nl_no_hold(id, extack));
 	return h;
 }
 
@@ -382,17 +387,14 @@ int tapmig_nl_hold_get_doit(struct sk_buff *skb, struct genl_info *info)
 		return -ENOMEM;
 
 	mutex_lock(&h->lock);
-	if (h->gone) {
+	if (h->gone)
 		/* While we waited for the lock. */
-		NL_SET_ERR_MSG_ATTR(info->extack,
-				    info->attrs[TAPMIG_A_HOLD_ID],
-				    "no hold with this id");
-		err = -ENOENT;
-	} else {
+		err = tapmig_nl_no_hold(info->attrs[TAPMIG_A_HOLD_ID],
+					info->extack);
+	else
 		err = tapmig_nl_fill_hold(h, reply, TAPMIG_CMD_HOLD_GET,
 					  info->snd_portid, info->snd_seq, 0,
 					  task_active_pid_ns(current));
-	}
 	mutex_unlock(&h->lock);
 	if (err) {
 		nlmsg_free(reply);

@@ -1208,53 +1208,51 @@ def a_pinned_standby_ends_when_cancelled_and_that_is_said():
         peer.close()
 
 
-def dropped_and_thawed(t, peer, channel, again):
-    """Packets without room, in one freeze; before ENDED it may freeze again."""
-    t.a.ask("set", f"max_packets={t.held}")
-    t.m.sender.frames(20)
-    t.m.sender.ask("pause")
-    t.a.ask("thaw")
-    t.a.ask("run")
-    expect(peer.until("END") == (channel, 2), "END")
-    t.a.ask("wait-got", t.held)
-    t.a.wait("state", "=", "armed")
-    dropped = t.a.info()["dropped"]
-    ended = message("ENDED", channel, *[0] * 9)
-    if not again:
+def summaries_of_two_freezes(at_once):
+    """
+    The first drops packets for want of room, the second nothing. At once: it
+    begins before the peer has answered to the end of the first.
+    """
+    with Target() as t:
+        peer = t.peer()
+        channel = pair_as_standby(peer)
+        ended = message("ENDED", channel, *[0] * 9)
+        peer.until("PACKET")
+        t.a.ask("set", f"max_packets={t.held}")
+        t.m.sender.frames(20)
+        t.m.sender.ask("pause")
+        t.a.ask("thaw")
+        t.a.ask("run")
+        expect(peer.until("END") == (channel, 2), "END")
+        t.a.ask("wait-got", t.held)
+        t.a.wait("state", "=", "armed")
+        dropped = t.a.info()["dropped"]
+        if not at_once:
+            peer.send(ended)
+            t.relay.wait_done(1)
+        t.a.ask("stop")
+        t.a.ask("freeze")
+        if at_once:
+            peer.until("OFFER", where=lambda v: v[3] == FROZEN and
+                       v[9] == S_LABEL.encode())
+            peer.send(ended)
+        peer.until("BEGIN")
+        t.a.ask("discard")
+        expect(peer.until("END")[0] == channel, "END")
         peer.send(ended)
-        t.relay.wait_done(1)
-    t.a.ask("stop")
-    t.a.ask("freeze")
-    if again:
-        peer.until("OFFER", where=lambda v: v[3] == FROZEN and
-                   v[9] == S_LABEL.encode())
-        peer.send(ended)
-    peer.until("BEGIN")
-    t.a.ask("discard")
-    expect(peer.until("END")[0] == channel, "END")
-    peer.send(ended)
-    done = [d["dropped"] for d in t.relay.wait_done(2)]
-    expect(dropped and done == [dropped, 0], f"{dropped}: {done}")
+        done = [d["dropped"] for d in t.relay.wait_done(2)]
+        expect(dropped and done == [dropped, 0], f"{dropped}: {done}")
+        peer.close()
 
 
 @case
 def the_summary_has_what_this_freeze_has_dropped():
-    with Target() as t:
-        peer = t.peer()
-        channel = pair_as_standby(peer)
-        peer.until("PACKET")
-        dropped_and_thawed(t, peer, channel, again=False)
-        peer.close()
+    summaries_of_two_freezes(at_once=False)
 
 
 @case
 def the_summary_has_what_the_freeze_before_has_dropped():
-    with Target() as t:
-        peer = t.peer()
-        channel = pair_as_standby(peer)
-        peer.until("PACKET")
-        dropped_and_thawed(t, peer, channel, again=True)
-        peer.close()
+    summaries_of_two_freezes(at_once=True)
 
 
 def as_source(peer, state, channel=0, frozen_ns=1, flags=0):
