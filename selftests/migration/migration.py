@@ -417,9 +417,10 @@ def whole_but_in_the_guest(rows):
     here, there = rows.qemu.host, other(rows.qemu.host)
 
     def in_the_guest(n, flow, latest):
-        first, queue, *_ = rows.held[n].get(flow, (0, None))
+        held = rows.held[n].get(flow)
         then = rows.queues.get((there, n, flow))
-        return latest < first and NETS[n]["queues"] > 1 and queue != then
+        return held and latest < held.first and NETS[n]["queues"] > 1 and \
+            held.queue != then
 
     def judge(n, r):
         bad = whole(n, r, [f"{kind} reordered" for kind in KINDS])
@@ -429,8 +430,7 @@ def whole_but_in_the_guest(rows):
                 overtaken += count
             elif count:
                 bad.append(f"flow {flow}: {count} reordered, up to {latest}; "
-                           f"held (from, queue, up to) "
-                           f"{rows.held[n].get(flow)}")
+                           f"held {rows.held[n].get(flow)}")
         if overtaken:
             rows.say(f"{rig.card_name(NETS[n])}: {overtaken} that were with "
                      f"the guest when it left {here} were overtaken there")
@@ -450,8 +450,8 @@ def all_queues(rows, host):
     for n, net in enumerate(NETS):
         queues, rows.held[n], size = rig.held(host, n)
         rows.largest[n] = max(rows.largest[n], size)
-        for flow, (_, queue, *_) in rows.held[n].items():
-            rows.queues[host, n, flow] = queue
+        for flow, held in rows.held[n].items():
+            rows.queues[host, n, flow] = held.queue
         rows.say(f"{rig.card_name(net)}: frames are held at queues "
                  f"{sorted(queues)}, up to {size} bytes")
         if queues != set(range(net["queues"])):
@@ -471,10 +471,10 @@ def both_hosts(rows):
         _, there, _ = rig.held(other(here), n)
         for kind, flow in FLOODED.items():
             if flow not in held or flow not in there or \
-               there[flow][2] < held[flow][0]:
+               there[flow].last < held[flow].first:
                 complaints[n].append(
-                    f"no {kind} was held twice: here (from, queue, up to) "
-                    f"{held.get(flow)}, there {there.get(flow)}")
+                    f"no {kind} was held twice: here {held.get(flow)}, there "
+                    f"{there.get(flow)}")
     return complaints
 
 
@@ -564,7 +564,8 @@ def relay_absent(rows):
     def judge(n, r):
         bad = at_most(n, r)
         for kind, flow in FLOODED.items():
-            first, *_ = rows.held[n].get(flow, (0,))
+            held = rows.held[n].get(flow)
+            first = held.first if held else 0
             if r[kind]["duplicated"] > first:
                 bad.append(f"{kind}: {r[kind]['duplicated']} duplicated, of "
                            f"{first} that came before the stop")

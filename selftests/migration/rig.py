@@ -385,12 +385,12 @@ class Hook:
 
 
 def packets(pcapng):
-    """What an export has: (queue, number, frame) of each packet."""
+    """What an export has: (queue, time in ns, frame) of each packet."""
     at = 0
     while at < len(pcapng):
         kind, length = struct.unpack_from("<II", pcapng, at)
         if kind == 6:
-            size, = struct.unpack_from("<I", pcapng, at + 20)
+            high, low, size = struct.unpack_from("<III", pcapng, at + 12)
             said = {}
             option = at + 28 + (size + 3 & ~3)
             while option < at + length - 4:
@@ -398,33 +398,56 @@ def packets(pcapng):
                 said[code] = int.from_bytes(pcapng[option + 4:option + 4 + n],
                                             "little")
                 option += 4 + (n + 3 & ~3)
-            yield said[6], said[5], pcapng[at + 28:at + 28 + size]
+            yield said[6], high << 32 | low, pcapng[at + 28:at + 28 + size]
         at += length
+
+
+class HeldFlow(list):
+    """
+    The frames of a flow that a hold has, in order: (number, queue, milliseconds
+    after the first frame of all).
+    """
+
+    @property
+    def first(self):
+        return self[0][0]
+
+    @property
+    def queue(self):
+        return self[0][1]
+
+    @property
+    def last(self):
+        return max(number for number, _, _ in self)
+
+    def __str__(self):
+        """NUMBER@QUEUE+MS of each."""
+        return " ".join(f"{number}@{queue}+{ms}" for number, queue, ms in self)
 
 
 def held(host, n):
     """
-    What is in a frozen hold: the queues at which frames have arrived; of each
-    flow with frames there, its first number, the queue, its highest number, and
-    how many came to the TAP behind a higher one; the size of the largest frame.
-    What came from the other host does not count.
+    What is in a frozen hold: the queues at which frames have arrived; the flows
+    with frames there, as HeldFlow; the size of the largest frame. What came
+    from the other host does not count.
     """
     pcapng = tapmig(host, "export", "label", f"{LABEL}{n}", "-")
-    queues, flows, largest = set(), {}, 0
-    for queue, _, frame in packets(pcapng):
+    queues, flows, largest, begin = set(), {}, 0, None
+    for queue, time_ns, frame in packets(pcapng):
         queues.add(queue)
         largest = max(largest, len(frame))
+        begin = begin or time_ns
         at = frame.find(PROBE_MAGIC)
         if at >= 0:
-            flow, seq = struct.unpack_from("!II", frame, at + 12)
-            first, queue, last, late = flows.get(flow, (seq, queue, seq, 0))
-            flows[flow] = first, queue, max(last, seq), late + (seq < last)
+            flow, number = struct.unpack_from("!II", frame, at + 12)
+            flows.setdefault(flow, HeldFlow()).append(
+                (number, queue, (time_ns - begin) // 1000000))
     return queues, flows, largest
 
 
 def first_unicast(flows):
     """The first that was held, as (number, flow): they are sent in turn."""
-    return min(((seq, flow) for flow, (seq, *_) in flows.items()
+    return min(((held.first, flow) for flow, held in flows.items()
                 if flow < UNICAST_FLOWS), default=None)
 
 
