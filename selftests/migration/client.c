@@ -104,8 +104,8 @@ enum { CONTROL_FD = FLOWS, ECHO_FD, STREAM_FD, PING_FD, STDIN_FD, FDS };
  * @chunk: being sent
  * @chunk_left: of it
  * @random: state of the generator
- * @digest: what the guest said of the stream
- * @digest_len: how much of that has come
+ * @digests: what the guest said of the stream
+ * @digests_len: how much of that has come
  * @stream_state: 0 open, 1 we have closed, 2 over
  * @report: the last one of the guest
  * @reported: there is one of this run
@@ -140,8 +140,8 @@ struct client {
 	uint8_t chunk[STREAM_CHUNK];
 	size_t chunk_left;
 	uint64_t random;
-	struct digest digest;
-	size_t digest_len;
+	struct digest digests[DIGESTS];
+	size_t digests_len;
 	int stream_state;
 	struct report report;
 	bool reported;
@@ -447,25 +447,31 @@ static void take_pong(struct client *c)
 static void take_digest(struct client *c)
 {
 	ssize_t n = recv(c->fds[STREAM_FD].fd,
-			 (uint8_t *)&c->digest + c->digest_len,
-			 sizeof(c->digest) - c->digest_len, MSG_DONTWAIT);
+			 (uint8_t *)c->digests + c->digests_len,
+			 sizeof(c->digests) - c->digests_len, MSG_DONTWAIT);
 
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	progressed(c);
 	if (n > 0)
-		c->digest_len += n;
+		c->digests_len += n;
 	else
 		c->stream_state = 2;
-	if (c->digest_len == sizeof(c->digest))
+	if (c->digests_len == sizeof(c->digests))
 		c->stream_state = 2;
 }
 
-static bool stream_ok(const struct client *c)
+/* How many digests of the guest's are those of what was sent. */
+static int right_digests(const struct client *c)
 {
-	return c->digest_len == sizeof(c->digest) &&
-		be64toh(c->digest.bytes) == c->bytes &&
-		be64toh(c->digest.sum) == c->sum;
+	int i, n = 0;
+
+	if (c->digests_len != sizeof(c->digests))
+		return 0;
+	for (i = 0; i < DIGESTS; i++)
+		n += be64toh(c->digests[i].bytes) == c->bytes &&
+			be64toh(c->digests[i].sum) == c->sum;
+	return n;
 }
 
 static bool all_ended(const struct client *c)
@@ -519,7 +525,7 @@ static void print_flow(struct client *c, int flow)
 
 static void print_result(struct client *c)
 {
-	int i;
+	int i, right = right_digests(c);
 
 	if (!c->reported)
 		memset(&c->report, 0, sizeof(c->report));
@@ -538,8 +544,10 @@ static void print_result(struct client *c)
 	       (int)(c->echoes - c->echoed));
 	printf("\"ping\": {\"sent\": %u, \"lost\": %d}, ", c->pings,
 	       (int)(c->pings - c->pongs));
-	printf("\"stream\": {\"bytes\": %llu, \"intact\": %s}, ",
-	       (unsigned long long)c->bytes, stream_ok(c) ? "true" : "false");
+	printf("\"stream\": {\"bytes\": %llu, \"intact\": %s, \"forgotten\": %s}, ",
+	       (unsigned long long)c->bytes,
+	       right == DIGESTS ? "true" : "false",
+	       right && right != DIGESTS ? "true" : "false");
 	printf("\"guest\": {\"dropped\": %u, \"queued\": %u, \"damaged\": %u, ",
 	       ntohl(c->report.dropped), ntohl(c->report.queued),
 	       ntohl(c->report.damaged));

@@ -28,6 +28,7 @@
 #include "rig.h"
 
 #define STREAMS		8
+#define PAGE_SIZE	4096
 /* Counters of a card. */
 #define CARD_STATS	256
 /* Probes that are taken before others get their turn. */
@@ -60,21 +61,21 @@ struct net {
 };
 
 /**
- * struct stream - a connection
- * @fd: -1 if there is none
+ * struct digests - of all streams, alone in its page
  * @bytes: received so far
  * @sum: fnv() of them
  */
-struct stream {
-	int fd;
-	uint64_t bytes;
-	uint64_t sum;
-};
+struct digests {
+	uint64_t bytes[STREAMS];
+	uint64_t sum[STREAMS];
+} __attribute__((aligned(PAGE_SIZE)));
 
 static const char * const addresses[NETS] = { "192.0.2.2", "198.51.100.2" };
 static const char * const clients[NETS] = { "192.0.2.1", "198.51.100.1" };
 static struct net nets[NETS];
-static struct stream streams[STREAMS];
+/* Connections of streams, or -1. */
+static int streams[STREAMS];
+static struct digests digests[DIGESTS];
 static int probe_fd, control_fd, echo_fd;
 static uint32_t damaged;
 
@@ -355,42 +356,47 @@ static void answer(void)
 
 static void take_connection(int listener)
 {
-	int i, fd = accept(listener, NULL, NULL);
+	int i, d, fd = accept(listener, NULL, NULL);
 
 	if (fd < 0)
 		return;
 	for (i = 0; i < STREAMS; i++) {
-		if (streams[i].fd >= 0)
+		if (streams[i] >= 0)
 			continue;
-		streams[i].fd = fd;
-		streams[i].bytes = 0;
-		streams[i].sum = FNV_START;
+		streams[i] = fd;
+		for (d = 0; d < DIGESTS; d++) {
+			digests[d].bytes[i] = 0;
+			digests[d].sum[i] = FNV_START;
+		}
 		return;
 	}
 	close(fd);
 }
 
-static void take_stream(struct stream *s)
+static void take_stream(int i)
 {
+	struct digest said[DIGESTS];
 	static uint8_t buf[16384];
-	struct digest d;
 	ssize_t got;
+	int d;
 
-	got = recv(s->fd, buf, sizeof(buf), MSG_DONTWAIT);
+	got = recv(streams[i], buf, sizeof(buf), MSG_DONTWAIT);
 	if (got < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
-	if (got > 0) {
-		s->bytes += got;
-		s->sum = fnv(s->sum, buf, got);
+	for (d = 0; d < DIGESTS; d++) {
+		if (got > 0) {
+			digests[d].bytes[i] += got;
+			digests[d].sum[i] = fnv(digests[d].sum[i], buf, got);
+		}
+		said[d].bytes = htobe64(digests[d].bytes[i]);
+		said[d].sum = htobe64(digests[d].sum[i]);
+	}
+	if (got > 0)
 		return;
-	}
-	if (!got) {
-		d.bytes = htobe64(s->bytes);
-		d.sum = htobe64(s->sum);
-		send(s->fd, &d, sizeof(d), MSG_NOSIGNAL);
-	}
-	close(s->fd);
-	s->fd = -1;
+	if (!got)
+		send(streams[i], said, sizeof(said), MSG_NOSIGNAL);
+	close(streams[i]);
+	streams[i] = -1;
 }
 
 int main(void)
@@ -413,14 +419,14 @@ int main(void)
 	p[2].fd = open_socket(SOCK_STREAM, STREAM_PORT);
 	check(!listen(p[2].fd, STREAMS), "listen");
 	for (i = 0; i < STREAMS; i++)
-		streams[i].fd = -1;
+		streams[i] = -1;
 	puts("guest: ready");
 
 	for (;;) {
 		for (i = 0; i < 3 + STREAMS; i++) {
 			p[i].events = POLLIN;
 			if (i >= 3)
-				p[i].fd = streams[i - 3].fd;
+				p[i].fd = streams[i - 3];
 		}
 		if (poll(p, 3 + STREAMS, -1) < 0)
 			continue;
@@ -430,7 +436,7 @@ int main(void)
 			answer();
 		for (i = 0; i < STREAMS; i++)
 			if (p[3 + i].fd >= 0 && p[3 + i].revents)
-				take_stream(&streams[i]);
+				take_stream(i);
 		if (p[2].revents)
 			take_connection(p[2].fd);
 	}

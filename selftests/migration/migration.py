@@ -282,7 +282,8 @@ class Rows:
             for n, r in enumerate(results):
                 complaints[n] += dropped_by_rig(r)
             fault = not (failure or any(complaints)) and \
-                any(forgotten(r) for r in results) and \
+                any(forgotten(r) or r["stream"]["forgotten"]
+                    for r in results) and \
                 not any(self.judge(n, remembered(r))
                         for n, r in enumerate(results))
             for n, r in enumerate(results):
@@ -350,10 +351,11 @@ def remembered(r):
     they are not noticed then, and not moved. If the count itself was not, it
     cannot tell how many frames the guest had also known in that page.
     """
+    r = copy.deepcopy(r)
+    r["stream"]["intact"] |= r["stream"]["forgotten"]
     gone = forgotten(r)
     if not r["reported"] or (gone >= 0 and total(r, "lost") != gone):
         return r
-    r = copy.deepcopy(r)
     for kind in KINDS:
         r[kind]["lost"] = 0
     r["guest"]["counted"] -= gone
@@ -377,7 +379,9 @@ def whole(n, r, may=()):
     if r["guest"]["damaged"]:
         bad.append(f"{r['guest']['damaged']} frames came damaged")
     if not r["stream"]["intact"]:
-        bad.append("the stream is not intact")
+        bad.append("the stream is not intact" +
+                   (", by one of the guest's two digests: not all of its "
+                    "memory was moved" if r["stream"]["forgotten"] else ""))
     for what in ("echo", "ping"):
         if r[what]["lost"] and what not in may:
             bad.append(f"{what}: {r[what]['lost']} not answered")

@@ -118,6 +118,12 @@ struct report {
 	struct counts flows[FLOWS];
 };
 
+/*
+ * The guest keeps the digest of a stream twice, in pages of their own, and says
+ * both: they differ if one of these pages was not moved.
+ */
+#define DIGESTS		2
+
 /**
  * struct digest - what the guest says at the end of a stream
  * @bytes: how many there were, in network byte order
