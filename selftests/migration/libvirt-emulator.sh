@@ -16,10 +16,13 @@ tcg-stock) program=/usr/bin/qemu-system-x86_64.stock ;;
 esac
 arguments=("$@")
 if [[ " $* " = *' -uuid '* ]]; then
-	# Not when libvirt asks what it can do.
+	# Not when libvirt asks what it can do. One thread while a guest boots, see
+	# rig.py.
+	threads=single
+	[[ " $* " != *' -incoming '* ]] || threads=multi
 	for ((n = 1; n < $#; n++)); do
 		[ "${arguments[n - 1]} ${arguments[n]}" != '-accel kvm' ] ||
-			arguments[n]=tcg,tb-size=64
+			arguments[n]=tcg,tb-size=64,thread=$threads
 	done
 fi
 exec "$program" "${arguments[@]}"

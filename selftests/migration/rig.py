@@ -215,10 +215,14 @@ class Guest:
         self.can_hold = True
 
     def arguments(self, incoming=False, hold=None, extra=(), fds=None):
-        a = ["-machine", "pc", "-accel", "tcg,tb-size=64", "-cpu", "qemu64",
-             "-smp", "2", "-m", "128", "-nodefaults", "-no-user-config",
-             "-display", "none", "-uuid", UUID, "-kernel", "guest-vmlinuz",
-             "-initrd", "guest-initrd", "-append",
+        # While a booting guest finds its cards, a thread of another processor
+        # can be at the wrong device with what it wanted from its own APIC: it
+        # looks that up in the new map of devices with the number of the old.
+        threads = "multi" if incoming else "single"
+        a = ["-machine", "pc", "-accel", f"tcg,tb-size=64,thread={threads}",
+             "-cpu", "qemu64", "-smp", "2", "-m", "128", "-nodefaults",
+             "-no-user-config", "-display", "none", "-uuid", UUID,
+             "-kernel", "guest-vmlinuz", "-initrd", "guest-initrd", "-append",
              "console=ttyS0 quiet panic=-1 tsc=reliable no_timer_check"]
         if incoming:
             a += ["-incoming", "defer"]
