@@ -317,6 +317,29 @@ freeze_takes_an_open_file_once() {
 	expect_rc 0
 }
 
+# kcmp(2) is not in every kernel, nor allowed in every container.
+test_case freeze_without_kcmp_takes_what_is_open_once
+freeze_without_kcmp_takes_what_is_open_once() {
+	without_kcmp() {
+		rc=0
+		strace -qq -o /dev/null -e trace=kcmp \
+			-e inject=kcmp:error=ENOSYS "$TAPMIG" freeze dev "$1" \
+			>"$out" 2>"$errors" || rc=$?
+	}
+	tap a tt0 queues=3 dups=1
+	without_kcmp tt0
+	expect_rc 1 && expect_error "belongs to a hold already" &&
+		expect_error "kcmp: Function not implemented: two fds" ||
+		return 1
+	tap b tt1 queues=3
+	without_kcmp tt1
+	expect_rc 0 || return 1
+	[[ $("$TAPMIG" -j show) == *tt1* && $("$TAPMIG" -j show) != *tt0* ]] ||
+		fail "not tt1 alone is frozen"
+	tool discard dev tt1
+	expect_rc 0
+}
+
 test_case freeze_some_queues
 freeze_some_queues() {
 	tap a tt0 queues=4

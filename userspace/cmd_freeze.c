@@ -51,6 +51,8 @@ struct freeze {
 	struct queue *queues;
 	size_t count;
 	size_t denied;
+	/* Why open files could not be compared; 0 if they could. */
+	int unknown;
 	struct tapmig_create create;
 };
 
@@ -195,11 +197,26 @@ static bool is_ours(const struct freeze *f, const struct queue *q)
 	return same;
 }
 
-static bool same_file(int a, int b)
+/*
+ * Without kcmp(2) they are taken for two; if they are not, ADD_QUEUE refuses
+ * the second. Most queues are open once.
+ */
+static bool same_file(struct freeze *f, int a, int b)
 {
 	pid_t pid = getpid();
+	int ret;
 
-	return !syscall(SYS_kcmp, pid, pid, KCMP_FILE, a, b);
+	ret = syscall(SYS_kcmp, pid, pid, KCMP_FILE, a, b);
+	if (ret < 0)
+		f->unknown = errno;
+	return !ret;
+}
+
+static void say_if_unknown(const struct freeze *f)
+{
+	if (f->unknown)
+		err("kcmp: %s: two fds of one open queue are taken for two queues",
+		    strerror(f->unknown));
 }
 
 static int take(struct freeze *f, struct queue *q)
@@ -232,7 +249,7 @@ static int take(struct freeze *f, struct queue *q)
 	}
 	for (i = 0; &f->queues[i] < q; i++)
 		if (!f->queues[i].leave &&
-		    same_file(f->queues[i].fd, q->fd))
+		    same_file(f, f->queues[i].fd, q->fd))
 			q->leave = true;
 	return 0;
 }
@@ -254,6 +271,7 @@ static int take_all(struct freeze *f)
 		if (first && first->pid != q->pid) {
 			err("processes %d and %d both have queues of %s: name one (pid PID)",
 			    first->pid, q->pid, f->dev);
+			say_if_unknown(f);
 			return -ENOTUNIQ;
 		}
 		first = q;
@@ -339,6 +357,7 @@ static int add_all(struct freeze *f, int hold, pid_t *pid)
 				err("queue %u of %s (fd %d of process %d): %s",
 				    index, f->dev, q->number, q->pid,
 				    strerror(errno));
+			say_if_unknown(f);
 			return -EBUSY;
 		}
 		*pid = q->pid;
